@@ -1,0 +1,87 @@
+"""An agent of the product's own wire whose engine is the native upstream, with a tenant's key to call it.
+
+    python -m benchmarks.agent DATA_DIRECTORY ENGINE_PORT
+
+Prints the API key on one line and then answers the control plane, with mutual TLS, until it is killed.
+"""
+
+import asyncio
+import hashlib
+import sys
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from daalu_wire.v1 import agent_pb2
+from sqlmodel import Session
+
+from control_plane.access import create_key, create_tenant
+from control_plane.catalogue import Catalogue
+from control_plane.config import DataDirectory, load_settings
+from control_plane.enrolment import Authority
+from control_plane.identifiers import new_agent_id
+from control_plane.store import Store, announce, unix_ms
+from control_plane.store.tables import Agent, ChangeKind, Connection, Deployment, Purpose
+from tests.support import fleet_agent
+from tests.support.fleet_agent import ScriptedAgent
+
+# What the catalogue ships. An agent serves nothing that is not in it.
+MODEL_ID = "smollm2-135m-instruct"
+MODEL = "smollm2-135m"
+# As a real agent samples; the scripted one's default is for tests that wait for samples.
+SAMPLE_INTERVAL_S = 1.0
+AT_ONCE = 4_096
+
+
+async def run(data: Path, engine_port: int) -> None:
+    fleet_agent.SAMPLE_INTERVAL_S = SAMPLE_INTERVAL_S
+    authority = Authority.load(DataDirectory(data).authority)
+    async with ScriptedAgent(new_agent_id(), "127.0.0.1", 0, authority) as agent:
+        entry = Catalogue.load().get(MODEL_ID)
+        assert entry is not None
+        reference = agent_pb2.CatalogueReference(model_id=MODEL_ID, digest=entry.digest)
+        agent.behaviour.catalogue = [reference]
+        agent.behaviour.engine = agent_pb2.EngineSample(
+            phase=agent_pb2.ENGINE_PHASE_READY,
+            model=reference,
+            served_name=MODEL,
+            context_tokens=131_072,
+            max_running_calls=AT_ONCE,
+        )
+        store = Store(load_settings(data).database_url)
+        print(await store.write(lambda session: _enrol(session, agent, engine_port)), flush=True)
+        store.close()
+        await asyncio.Event().wait()
+
+
+def _enrol(session: Session, agent: ScriptedAgent, engine_port: int) -> str:
+    """The rows that an operator's commands and an enrolment would write. Returns the key."""
+    tenant = create_tenant(session, name="bench", actor="bench")
+    session.flush()
+    created = create_key(session, tenant=tenant, name="bench", purpose=Purpose.GENERAL, actor="bench")
+    public = agent.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    certificate = x509.load_pem_x509_certificate(agent.certificate_pem.encode())
+    session.add(
+        Agent(
+            id=agent.agent_id,
+            tenant_id=tenant.id,
+            name="bench",
+            connection=Connection.DIRECT,
+            rpc_port=agent.port,
+            engine_port=engine_port,
+            wireguard_public_key=agent.agent_id,
+            tls_key_sha256=hashlib.sha256(public).digest(),
+            certificate_pem=agent.certificate_pem,
+            certificate_expires_unix_ms=int(certificate.not_valid_after_utc.timestamp() * 1000),
+            agent_version="0",
+            created_unix_ms=unix_ms(),
+        )
+    )
+    session.flush()
+    session.add(Deployment(agent_id=agent.agent_id, model_id=MODEL_ID, changed_unix_ms=unix_ms()))
+    announce(session, ChangeKind.AGENT, agent.agent_id)
+    return created.text
+
+
+if __name__ == "__main__":
+    asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,108 @@
+"""REST: tenants, users and API keys. A tenant is named by its id or its name."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
+
+from control_plane.access import (
+    OPERATOR,
+    NewKey,
+    create_key,
+    create_tenant,
+    create_user,
+    find_tenant,
+    list_keys,
+    list_tenants,
+    list_users,
+    revoke_key,
+)
+from control_plane.api.schemas import (
+    KeyRequest,
+    KeyResponse,
+    NewKeyResponse,
+    TenantRequest,
+    TenantResponse,
+    UserRequest,
+    UserResponse,
+)
+from control_plane.store import Store
+from control_plane.store.tables import ApiKey, User
+
+logger = logging.getLogger(__name__)
+
+RefreshAccess = Callable[[], Awaitable[None]]
+
+
+def access_routes(store: Store, refresh_access: RefreshAccess) -> APIRouter:
+    """`refresh_access` is awaited after a key's change and before its answer, so that whoever has the answer
+    finds the change in force in this process."""
+    routes = APIRouter()
+
+    async def put_in_force() -> None:
+        try:
+            await refresh_access()
+        except SQLAlchemyError:
+            # The change is committed and its secret is shown only once. The index's own watch follows.
+            logger.exception("could not read API keys after a change; it is in force when they can be read")
+
+    @routes.get("/tenants")
+    async def tenants() -> list[TenantResponse]:
+        return [TenantResponse.of(row) for row in await store.read(list_tenants)]
+
+    @routes.post("/tenants", status_code=201)
+    async def new_tenant(wanted: TenantRequest) -> TenantResponse:
+        row = await store.write(lambda session: create_tenant(session, name=wanted.name, actor=OPERATOR))
+        return TenantResponse.of(row)
+
+    @routes.get("/tenants/{tenant}")
+    async def tenant(tenant: str) -> TenantResponse:
+        return TenantResponse.of(await store.read(lambda session: find_tenant(session, tenant)))
+
+    @routes.get("/users")
+    async def users(tenant: str | None = None) -> list[UserResponse]:
+        def query(session: Session) -> list[User]:
+            return list_users(session, _tenant_id(session, tenant))
+
+        return [UserResponse.of(row) for row in await store.read(query)]
+
+    @routes.post("/users", status_code=201)
+    async def new_user(wanted: UserRequest) -> UserResponse:
+        def unit(session: Session) -> User:
+            tenant = find_tenant(session, wanted.tenant)
+            return create_user(session, tenant=tenant, email=wanted.email, role=wanted.role, actor=OPERATOR)
+
+        return UserResponse.of(await store.write(unit))
+
+    @routes.get("/keys")
+    async def keys(tenant: str | None = None) -> list[KeyResponse]:
+        def query(session: Session) -> list[ApiKey]:
+            return list_keys(session, _tenant_id(session, tenant))
+
+        return [KeyResponse.of(row) for row in await store.read(query)]
+
+    @routes.post("/keys", status_code=201)
+    async def new_key(wanted: KeyRequest) -> NewKeyResponse:
+        def unit(session: Session) -> NewKey:
+            tenant = find_tenant(session, wanted.tenant)
+            return create_key(
+                session, tenant=tenant, name=wanted.name, purpose=wanted.purpose, actor=OPERATOR
+            )
+
+        made = await store.write(unit)
+        await put_in_force()
+        return NewKeyResponse(key=KeyResponse.of(made.row), secret=made.text)
+
+    @routes.post("/keys/{key_id}/revoke")
+    async def revoke(key_id: str) -> KeyResponse:
+        row = await store.write(lambda session: revoke_key(session, key_id=key_id, actor=OPERATOR))
+        await put_in_force()
+        return KeyResponse.of(row)
+
+    return routes
+
+
+def _tenant_id(session: Session, id_or_name: str | None) -> str | None:
+    return None if id_or_name is None else find_tenant(session, id_or_name).id

@@ -1,0 +1,86 @@
+"""REST: agents, with what the fleet knows of them now. An agent is named by its id, or by its name where
+only one tenant has an agent of that name."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from fastapi import APIRouter
+from sqlmodel import Session
+
+from control_plane.access import OPERATOR, find_tenant
+from control_plane.api.agent_schemas import AgentDetail, AgentSummary
+from control_plane.api.queries import find_agent, list_agents
+from control_plane.api.schemas import DeployRequest, InviteRequest, InviteResponse
+from control_plane.fleet import AgentStatus
+from control_plane.identifiers import AgentId
+from control_plane.store import Store
+from control_plane.store.tables import Agent, Tenant
+
+# A tenant's id to an invite's text and the time when it expires, Unix milliseconds.
+CreateInvite = Callable[[str], Awaitable[tuple[str, int]]]
+
+
+class Fleet(Protocol):
+    """What these routes need of the fleet."""
+
+    def status(self, agent_id: AgentId) -> AgentStatus | None: ...
+
+    async def deploy(self, agent_id: AgentId, model_id: str | None, actor: str) -> None: ...
+
+
+def agent_routes(
+    store: Store,
+    fleet: Fleet,
+    create_invite: CreateInvite,
+    revoke: Callable[[AgentId, str], Awaitable[None]],
+) -> APIRouter:
+    routes = APIRouter()
+
+    async def shown(id_or_name: str) -> AgentDetail:
+        agent, tenant_name = await store.read(lambda session: find_agent(session, id_or_name))
+        return AgentDetail.of_row(agent, tenant_name, fleet.status(AgentId(agent.id)))
+
+    async def identified(id_or_name: str) -> AgentId:
+        agent, _ = await store.read(lambda session: find_agent(session, id_or_name))
+        return AgentId(agent.id)
+
+    @routes.get("/agents")
+    async def agents(tenant: str | None = None, *, revoked: bool = False) -> list[AgentSummary]:
+        """`revoked`: those too."""
+
+        def query(session: Session) -> list[tuple[Agent, str]]:
+            tenant_id = None if tenant is None else find_tenant(session, tenant).id
+            return list_agents(session, tenant_id, revoked=revoked)
+
+        found = await store.read(query)
+        return [AgentSummary.of_row(row, name, fleet.status(AgentId(row.id))) for row, name in found]
+
+    @routes.post("/agents/invite", status_code=201)
+    async def invite(wanted: InviteRequest) -> InviteResponse:
+        def query(session: Session) -> Tenant:
+            return find_tenant(session, wanted.tenant)
+
+        tenant = await store.read(query)
+        text, expires_unix_ms = await create_invite(tenant.id)
+        return InviteResponse(tenant_id=tenant.id, invite=text, expires_unix_ms=expires_unix_ms)
+
+    @routes.get("/agents/{agent}")
+    async def agent(agent: str) -> AgentDetail:
+        return await shown(agent)
+
+    @routes.post("/agents/{agent}/revoke")
+    async def revoke_agent(agent: str) -> AgentDetail:
+        await revoke(await identified(agent), OPERATOR)
+        return await shown(agent)
+
+    @routes.post("/agents/{agent}/deploy", status_code=202)
+    async def deploy(agent: str, wanted: DeployRequest) -> AgentDetail:
+        await fleet.deploy(await identified(agent), wanted.model, OPERATOR)
+        return await shown(agent)
+
+    @routes.post("/agents/{agent}/stop", status_code=202)
+    async def stop(agent: str) -> AgentDetail:
+        await fleet.deploy(await identified(agent), None, OPERATOR)
+        return await shown(agent)
+
+    return routes

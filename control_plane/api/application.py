@@ -1,0 +1,81 @@
+"""The API application: every REST route, enrolment and health, behind the intake."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session, select
+
+from control_plane.access import OperatorToken
+from control_plane.api.access import RefreshAccess, access_routes
+from control_plane.api.agents import CreateInvite, Fleet, agent_routes
+from control_plane.api.calls import call_routes
+from control_plane.api.economy import economy_routes
+from control_plane.api.errors import error_body, translate_errors
+from control_plane.api.intake import Application, Intake
+from control_plane.api.ledger import ledger_routes
+from control_plane.api.models import model_routes
+from control_plane.api.offers import offer_routes
+from control_plane.catalogue import CardClasses, Entry
+from control_plane.identifiers import AgentId
+from control_plane.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """What the API is made of; built by the composition root."""
+
+    store: Store
+    fleet: Fleet
+    catalogue: Iterable[Entry]
+    card_classes: CardClasses
+    operator_token: OperatorToken
+    enrolment: APIRouter
+    create_invite: CreateInvite
+    revoke_agent: Callable[[AgentId, str], Awaitable[None]]
+    refresh_access: RefreshAccess
+
+
+def build_api(parts: ApiParts) -> Application:
+    application = FastAPI(
+        title="Daalu AI Factory",
+        # The description is for who holds the token, like everything under this path.
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    translate_errors(application)
+    for routes in (
+        access_routes(parts.store, parts.refresh_access),
+        agent_routes(parts.store, parts.fleet, parts.create_invite, parts.revoke_agent),
+        model_routes(parts.catalogue),
+        offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
+        call_routes(parts.store),
+        economy_routes(parts.store),
+        ledger_routes(parts.store),
+    ):
+        application.include_router(routes, prefix="/api/v1")
+    application.include_router(_health_routes(parts.store), include_in_schema=False)
+    application.include_router(parts.enrolment, include_in_schema=False)
+    return Intake(application, parts.operator_token)
+
+
+def _health_routes(store: Store) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/healthz")
+    async def healthz() -> JSONResponse:
+        """200 while the database answers."""
+        try:
+            await store.read(_ping)
+        except SQLAlchemyError:
+            return JSONResponse(error_body("database", "the database does not answer"), 503)
+        return JSONResponse({"status": "ok"})
+
+    return routes
+
+
+def _ping(session: Session) -> None:
+    session.execute(select(1))

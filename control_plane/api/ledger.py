@@ -1,0 +1,64 @@
+"""REST: usage, credits, statements, and whether the books are in order. Amounts are pico-USD."""
+
+from fastapi import APIRouter
+from sqlmodel import Session
+
+from control_plane.access import OPERATOR, find_tenant
+from control_plane.api.economy_schemas import PaidRequest, ReverseRequest, ReverseResponse
+from control_plane.economy import (
+    Broken,
+    Credit,
+    Statement,
+    Usage,
+    credits_of_cards,
+    mark_paid,
+    reverse,
+    statements,
+    usage,
+    verify,
+)
+from control_plane.store import Store, unix_ms
+
+
+def ledger_routes(store: Store) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/usage")
+    async def used(tenant: str | None = None, month: str | None = None) -> list[Usage]:
+        return await store.read(
+            lambda session: usage(session, tenant_id=_tenant_id(session, tenant), month=month)
+        )
+
+    @routes.get("/credits")
+    async def earned(tenant: str | None = None, month: str | None = None) -> list[Credit]:
+        return await store.read(
+            lambda session: credits_of_cards(session, tenant_id=_tenant_id(session, tenant), month=month)
+        )
+
+    @routes.get("/statements")
+    async def owed(tenant: str | None = None) -> list[Statement]:
+        return await store.read(lambda session: statements(session, tenant_id=_tenant_id(session, tenant)))
+
+    @routes.post("/statements/paid")
+    async def paid(wanted: PaidRequest) -> Statement:
+        def unit(session: Session) -> Statement:
+            tenant = find_tenant(session, wanted.tenant)
+            return mark_paid(session, tenant.id, wanted.month, actor=OPERATOR, now_unix_ms=unix_ms())
+
+        return await store.write(unit)
+
+    @routes.post("/ledger/reverse")
+    async def take_back(wanted: ReverseRequest) -> ReverseResponse:
+        made = await store.write(lambda session: reverse(session, wanted.call, actor=OPERATOR))
+        return ReverseResponse(transaction_id=made)
+
+    @routes.get("/ledger/verify")
+    async def verified() -> list[Broken]:
+        """What is broken; an empty list where nothing is."""
+        return await store.read(verify)
+
+    return routes
+
+
+def _tenant_id(session: Session, id_or_name: str | None) -> str | None:
+    return None if id_or_name is None else find_tenant(session, id_or_name).id

@@ -1,0 +1,115 @@
+"""What the REST interface answers with about tenants, users, keys and models. Fields are only added."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from control_plane.store.tables import ApiKey, Purpose, Tenant, User, UserRole
+
+
+class Response(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Request(BaseModel):
+    # A misspelt field must not be taken for an absent one.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TenantResponse(Response):
+    id: str
+    name: str
+    created_unix_ms: int
+
+    @classmethod
+    def of(cls, row: Tenant) -> Self:
+        return cls(id=row.id, name=row.name, created_unix_ms=row.created_unix_ms)
+
+
+class UserResponse(Response):
+    id: str
+    tenant_id: str
+    email: str
+    role: UserRole
+    created_unix_ms: int
+
+    @classmethod
+    def of(cls, row: User) -> Self:
+        return cls(
+            id=row.id,
+            tenant_id=row.tenant_id,
+            email=row.email,
+            role=UserRole(row.role),
+            created_unix_ms=row.created_unix_ms,
+        )
+
+
+class KeyResponse(Response):
+    id: str
+    tenant_id: str
+    name: str
+    hint: str
+    purpose: Purpose
+    created_unix_ms: int
+    revoked_unix_ms: int | None
+
+    @classmethod
+    def of(cls, row: ApiKey) -> Self:
+        return cls(
+            id=row.id,
+            tenant_id=row.tenant_id,
+            name=row.name,
+            hint=row.hint,
+            purpose=Purpose(row.purpose),
+            created_unix_ms=row.created_unix_ms,
+            revoked_unix_ms=row.revoked_unix_ms,
+        )
+
+
+class NewKeyResponse(Response):
+    key: KeyResponse
+    # The only time that it is shown.
+    secret: str
+
+
+class ModelResponse(Response):
+    id: str
+    served_name: str
+    description: str
+    kind: str
+    licence: str
+    parameters_count: int
+    context_tokens: int
+    max_running_calls: int
+    digest: str
+
+
+class TenantRequest(Request):
+    name: str
+
+
+class UserRequest(Request):
+    tenant: str
+    email: str
+    role: UserRole = UserRole.MEMBER
+
+
+class KeyRequest(Request):
+    tenant: str
+    name: str
+    purpose: Purpose = Purpose.GENERAL
+
+
+class InviteRequest(Request):
+    tenant: str
+
+
+class InviteResponse(Response):
+    tenant_id: str
+    # The only time that it is shown. Good once, until `expires_unix_ms`.
+    invite: str
+    expires_unix_ms: int
+
+
+class DeployRequest(Request):
+    model: str

@@ -1,0 +1,31 @@
+"""The catalogue: the models that may be served and the cards that serve them, as this control plane knows
+them.
+
+An *entry* is a JSON file with one wire `Model`; some ship with the product, the operator's own lie in a
+directory. An entry's *digest* names its exact content: the agent compares it with its own copy, so neither
+side can make the other run something else. A *card class* says what a card is; it too is a JSON file, and a
+card that no file describes gets a class that is *derived* from what it reports. A *fit* is the working of
+whether a model fits on a card.
+"""
+
+from control_plane.catalogue.card_class import CardClass, Description, Form
+from control_plane.catalogue.card_classes import CardClasses
+from control_plane.catalogue.catalogue import Catalogue
+from control_plane.catalogue.entry import Entry, InvalidEntry, digest_of
+from control_plane.catalogue.fit import CardFacts, Fit, Obstacle, fit, smallest_fit
+
+__all__ = [
+    "CardClass",
+    "CardClasses",
+    "CardFacts",
+    "Catalogue",
+    "Description",
+    "Entry",
+    "Fit",
+    "Form",
+    "InvalidEntry",
+    "Obstacle",
+    "digest_of",
+    "fit",
+    "smallest_fit",
+]

@@ -1,0 +1,84 @@
+"""Commands about agents."""
+
+from typing import Annotated
+
+import typer
+
+from control_plane.cli.agent_page import print_agent
+from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
+from control_plane.cli.show import ago, moment, print_json, print_table
+
+app = typer.Typer(help="GPU hosts and the daemons on them.", no_args_is_help=True)
+
+
+@app.command()
+def invite(
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose host it will be, by name or id.")],
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Prints an invite: good once, for one hour, for one host."""
+    made = ask(find_target(url, token, data), "POST", "/agents/invite", json={"tenant": tenant})
+    if as_json:
+        print_json(made)
+        return
+    print(made["invite"])
+    typer.echo(f"good once, until {moment(made['expires_unix_ms'])}", err=True)
+
+
+@app.command("list")
+def list_agents(
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")] = None,
+    revoked: Annotated[bool, typer.Option("--revoked", help="Revoked ones too.")] = False,
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    params = {"revoked": str(revoked).lower()} | ({} if tenant is None else {"tenant": tenant})
+    found = ask(find_target(url, token, data), "GET", "/agents", params=params)
+    if as_json:
+        print_json(found)
+        return
+    rows = []
+    for each in found:
+        engine = each["engine"]
+        rows.append(
+            (
+                each["name"] + (" (simulated)" if each["simulated"] else ""),
+                each["tenant_name"],
+                each["liveness"],
+                ago(each["heard_unix_ms"]),
+                each["health"],
+                each["desired_model_id"],
+                engine["phase"] if engine else None,
+                "; ".join(each["problems"].values()) or None,
+                each["id"],
+            )
+        )
+    columns = ("NAME", "TENANT", "LIVENESS", "HEARD", "CARDS", "WANTED MODEL", "ENGINE", "PROBLEMS", "ID")
+    print_table(columns, rows, empty="no agents: daalu agents invite --tenant TENANT")
+
+
+@app.command()
+def show(agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+    """Everything known of one agent, by its name or id."""
+    shown = ask(find_target(url, token, data), "GET", f"/agents/{segment(agent)}")
+    if as_json:
+        print_json(shown)
+    else:
+        print_agent(shown)
+
+
+@app.command()
+def revoke(
+    agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
+    """Ends an agent for good: its traffic within 2 s, and its keys for ever."""
+    shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/revoke")
+    if as_json:
+        print_json(shown)
+    else:
+        print(f"revoked {shown['id']} ({shown['name']})")

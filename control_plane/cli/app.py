@@ -1,0 +1,43 @@
+"""The command line, put together."""
+
+import sys
+
+import typer
+
+from control_plane.cli import access, agents, calls, cards, economy, ledger, models
+from control_plane.cli.failure import Failure
+from control_plane.cli.start import register
+
+app = typer.Typer(
+    name="daalu",
+    help="The Daalu AI Factory's control plane: set it up, run it, look after it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+register(app)
+app.add_typer(access.tenants, name="tenants")
+app.add_typer(access.users, name="users")
+app.add_typer(access.keys, name="keys")
+app.add_typer(agents.app, name="agents")
+app.add_typer(models.app, name="models")
+app.add_typer(cards.app, name="cards")
+app.add_typer(calls.app, name="calls")
+app.add_typer(economy.pools, name="pools")
+app.add_typer(economy.plans, name="plans")
+app.add_typer(economy.prices, name="prices")
+app.add_typer(economy.shares, name="shares")
+app.add_typer(economy.subscriptions, name="subscriptions")
+access.tenants.command("policy")(economy.policy)
+app.command("usage")(ledger.usage)
+app.command("credits")(ledger.credits_of_cards)
+app.add_typer(ledger.statements, name="statements")
+app.add_typer(ledger.ledger, name="ledger")
+
+
+def main() -> None:
+    try:
+        app()
+    except Failure as failure:
+        print(f"daalu: {failure}", file=sys.stderr)
+        sys.exit(1)

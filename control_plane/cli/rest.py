@@ -1,0 +1,144 @@
+"""The CLI's side of REST: where the control plane is, whom to trust, and what its refusals mean."""
+
+import os
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+import httpx2
+import typer
+
+from control_plane.cli.failure import Failure
+from control_plane.config import DEFAULT_DATA, Address, DataDirectory, InvalidSetting, load_settings
+
+TIMEOUT_S = 30.0
+DATA = DEFAULT_DATA
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url", envvar="DAALU_URL", help="The control plane's address; default: the data directory's."
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", envvar="DAALU_TOKEN", help="The operator's token.", show_envvar=True),
+]
+Data = Annotated[
+    Path,
+    typer.Option("--data", envvar="DAALU_DATA", help="The control plane's data directory, on this machine."),
+]
+Json = Annotated[bool, typer.Option("--json", help="What REST answered, as JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A control plane to speak to."""
+
+    url: str
+    token: str = field(repr=False)
+    # Trust this certificate and no other; None: the system's authorities.
+    certificate: Path | None
+
+
+def find_target(url: str | None, token: str | None, data: Path) -> Target:
+    """From flags and environment where given, else from the data directory. Raises Failure."""
+    directory = DataDirectory(data)
+    certificate = directory.tls_certificate if _readable(directory.tls_certificate) else None
+    if url is None:
+        try:
+            url = _local_url(load_settings(data).listen)
+        except InvalidSetting as error:
+            raise Failure(f"{error}; or say where the control plane is: --url and --token") from error
+    _check_private(url)
+    if token is None:
+        try:
+            token = directory.operator_token.read_text().strip()
+        except OSError as error:
+            raise Failure(
+                f"no operator's token: {directory.operator_token}: {error.strerror}."
+                " Give --token or DAALU_TOKEN, or run as the user who ran `daalu init`"
+            ) from error
+    return Target(url.rstrip("/"), token, certificate)
+
+
+def ask(target: Target, method: str, path: str, **arguments: Any) -> Any:
+    """The decoded JSON answer. `path` under /api/v1. Raises Failure for everything but success."""
+    try:
+        with httpx2.Client(
+            verify=_trust(target), timeout=TIMEOUT_S, headers={"authorization": f"Bearer {target.token}"}
+        ) as client:
+            response = client.request(method, f"{target.url}/api/v1{path}", **arguments)
+            body = response.json()
+    except httpx2.ConnectError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise Failure(
+                f"{target.url} shows a certificate that is not trusted here: point --data at the control"
+                " plane's directory, or install its authority"
+            ) from error
+        raise Failure(
+            f"the control plane does not answer at {target.url}: is `daalu serve` running? ({error})"
+        ) from error
+    except httpx2.TimeoutException as error:
+        raise Failure(f"{target.url} did not answer within {TIMEOUT_S:.0f} s") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise Failure(f"speaking to {target.url} failed: {str(error) or type(error).__name__}") from error
+    except ValueError as error:
+        raise Failure(f"what answers at {target.url} is not a Daalu control plane") from error
+    if response.is_success:
+        return body
+    raise Failure(_refusal(target, response.status_code, body))
+
+
+def _check_private(url: str) -> None:
+    """Raises Failure where the operator's token would travel readable."""
+    try:
+        parts = urlsplit(url)
+        address = Address(parts.hostname or "", parts.port or 443)
+    except ValueError:
+        raise Failure(f"--url {url!r} is no address: write https://host:port") from None
+    if parts.scheme not in ("https", "http") or not address.host:
+        raise Failure(f"--url {url!r} is no address: write https://host:port")
+    if parts.scheme == "http" and not address.is_loopback:
+        raise Failure(f"--url {url!r}: the operator's token would travel readable, use https://")
+
+
+def segment(identifier: str) -> str:
+    """An id or a name as one segment of a path, whatever is in it."""
+    return quote(identifier, safe="")
+
+
+def _refusal(target: Target, status: int, body: Any) -> str:
+    if status == 401:
+        return f"{target.url} refused the operator's token: give the one in its data directory with --token"
+    try:
+        return str(body["error"]["message"])
+    except (KeyError, TypeError):
+        return f"{target.url} answered with status {status} and no reason"
+
+
+def _trust(target: Target) -> ssl.SSLContext:
+    if target.certificate is None:
+        return ssl.create_default_context()
+    # This one certificate, whatever names are in it: stronger than any name an authority vouches for.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        context.load_verify_locations(target.certificate)
+    except OSError as error:  # ssl.SSLError is one
+        raise Failure(f"{target.certificate} is not a certificate: {error}") from error
+    return context
+
+
+def _local_url(listen: tuple[str, int]) -> str:
+    host, port = listen
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"https://{_WILDCARDS.get(host, bracketed)}:{port}"
+
+
+def _readable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.R_OK)

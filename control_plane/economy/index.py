@@ -1,0 +1,104 @@
+"""The economy index: who may use which pool under what terms, in memory, as fresh as the store's changes."""
+
+import asyncio
+import logging
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from control_plane.economy.queries import Economy, read_economy, stranger
+from control_plane.economy.terms import (
+    LeftOutPool,
+    Offers,
+    PoolCard,
+    PoolEconomy,
+    PoolOffer,
+    PoolRight,
+    TenantEconomy,
+)
+from control_plane.identifiers import PoolId, TenantId
+from control_plane.store import Store, watch
+from control_plane.store.economy_tables import PoolKind, TrustPolicy
+from control_plane.store.tables import ChangeKind
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+# A new tenant and an enrolled or revoked agent change roles as much as a subscription does.
+_KINDS = frozenset({ChangeKind.ECONOMY, ChangeKind.AGENT, ChangeKind.ACCESS})
+
+
+class EconomyIndex:
+    """Answers without I/O. `run` follows the store until it is cancelled."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._economy = Economy({}, {})
+
+    def tenant(self, tenant_id: TenantId) -> TenantEconomy:
+        """For a tenant that is not known yet: the defaults."""
+        found = self._economy.tenants.get(tenant_id)
+        return found if found is not None else stranger(self._economy, tenant_id)
+
+    def pool(self, pool_id: PoolId) -> PoolEconomy | None:
+        return self._economy.pools.get(pool_id)
+
+    def offers(self, tenant_id: TenantId, model: str, now_unix_ms: int) -> Offers:
+        """The pools that the tenant may use for `model` (a served name) now, and why not the others."""
+        return offers(self._economy, tenant_id, model, now_unix_ms)
+
+    async def refresh(self) -> None:
+        """Reads everything again; whoever returns from here sees every change committed before."""
+        self._economy = await self._store.read(read_economy)
+
+    async def run(self) -> None:
+        while True:
+            try:
+                async for changes in watch(self._store):
+                    if changes.kinds & _KINDS:
+                        await self.refresh()
+            except SQLAlchemyError:
+                # What is held stays in use: an unreadable database must not stop own-card calls.
+                logger.exception("could not read the economy, trying again in %s s", RETRY_S)
+                await asyncio.sleep(RETRY_S)
+
+
+def offers(economy: Economy, tenant_id: TenantId, model: str, now_unix_ms: int) -> Offers:
+    tenant = economy.tenants.get(tenant_id) or stranger(economy, tenant_id)
+    usable, left_out = [], []
+    for right in tenant.rights:
+        pool = economy.pools.get(right.pool_id)
+        if pool is None:
+            continue
+        offer = _offer(tenant, right, pool, model, now_unix_ms)
+        if isinstance(offer, PoolOffer):
+            usable.append(offer)
+        else:
+            left_out.append(offer)
+    usable.sort(key=lambda offer: (not offer.subscribed, offer.kind is not PoolKind.HOSTED, offer.pool_id))
+    return Offers(tuple(usable), tuple(left_out))
+
+
+def _offer(
+    tenant: TenantEconomy, right: PoolRight, pool: PoolEconomy, model: str, now_unix_ms: int
+) -> PoolOffer | LeftOutPool:
+    price = pool.price(model, now_unix_ms)
+    if price is None:
+        return LeftOutPool(pool.pool_id, pool.name, "unpriced")
+    others = [card for card in pool.cards if card.tenant_id != tenant.tenant_id]
+    cards = tuple(card for card in others if _trusted(tenant, card))
+    if not cards:
+        return LeftOutPool(pool.pool_id, pool.name, "untrusted_cards" if others else "no_cards")
+    return PoolOffer(
+        pool.pool_id,
+        pool.name,
+        pool.kind,
+        right.plan,
+        right.subscribed,
+        cards,
+        price,
+        pool.share(now_unix_ms),
+    )
+
+
+def _trusted(tenant: TenantEconomy, card: PoolCard) -> bool:
+    return card.operator_run or tenant.trust is TrustPolicy.ANY_POOL_CARD

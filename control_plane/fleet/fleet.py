@@ -1,0 +1,219 @@
+"""The fleet: one link for each enrolled agent, following the store, and the view that calls are routed by."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import grpc
+from daalu_wire.v1 import agent_pb2
+from sqlalchemy.exc import SQLAlchemyError
+
+from control_plane.access import Invalid, Unknown
+from control_plane.catalogue import CardClass, CardClasses, Catalogue
+from control_plane.fleet import orders
+from control_plane.fleet.conversation import CALL_TIMEOUT_S, Parts, stub_of
+from control_plane.fleet.dial import CertificateAuthority, Dialler
+from control_plane.fleet.facts import AgentFacts
+from control_plane.fleet.link import AgentLink
+from control_plane.fleet.offers import identity_of, refusal
+from control_plane.fleet.queries import enrolled_agents
+from control_plane.fleet.reaper import Reaper
+from control_plane.fleet.roster import Roster
+from control_plane.fleet.state import AgentState
+from control_plane.fleet.status import AgentStatus
+from control_plane.fleet.tickets import TicketKey, derive_ticket_key
+from control_plane.fleet.view import FleetView
+from control_plane.identifiers import AgentId
+from control_plane.store import Store, watch
+from control_plane.store.tables import ChangeKind, Connection
+
+logger = logging.getLogger(__name__)
+
+# Agents that do not answer hold a place for CALL_TIMEOUT_S each.
+MAX_CONNECTING = 256
+STORE_RETRY_S = 1.0
+
+
+class NotConnected(Exception):
+    """The agent cannot be asked now; the message says why."""
+
+
+@dataclass(slots=True)
+class _Member:
+    link: AgentLink
+    # None: not dialled, because it is in direct mode and that is not allowed.
+    task: asyncio.Task[None] | None
+
+
+class Fleet:
+    """One per process, built by the composition root. All of it lives on the event loop of `run`."""
+
+    def __init__(
+        self,
+        store: Store,
+        authority: CertificateAuthority,
+        ticket_secret: bytes,
+        catalogue: Catalogue,
+        *,
+        allow_direct: bool = False,
+        card_classes: CardClasses | None = None,
+    ) -> None:
+        """`allow_direct`: also dial agents without a tunnel, on loopback.
+
+        `card_classes` say what a card's link can do; without them that is not judged.
+        """
+        self._store = store
+        self._catalogue = catalogue
+        self._ticket_secret = ticket_secret
+        self._allow_direct = allow_direct
+        self._card_classes = card_classes or CardClasses()
+        self._roster = Roster()
+        self._members: dict[AgentId, _Member] = {}
+        self._callbacks: list[Callable[[AgentId, str], None]] = []
+        self._parts = Parts(
+            store=store,
+            authority=authority,
+            dialler=Dialler(authority),
+            catalogue=catalogue,
+            ticket_secret=ticket_secret,
+            connecting=asyncio.Semaphore(MAX_CONNECTING),
+        )
+
+    @property
+    def view(self) -> FleetView:
+        """As of now; never changes after it was handed out."""
+        return self._roster.view
+
+    def on_lost(self, callback: Callable[[AgentId, str], None]) -> None:
+        """Called on the event loop, at once, with why: "revoked", or "out: …" after 15 s of silence.
+
+        Callbacks must not block and must not raise.
+        """
+        self._callbacks.append(callback)
+
+    def status(self, agent_id: AgentId) -> AgentStatus | None:
+        """None: not enrolled, revoked, or not read from the store yet."""
+        member = self._members.get(agent_id)
+        return member.link.state.status() if member else None
+
+    def ticket_key(self, agent_id: AgentId) -> TicketKey:
+        """The key to sign this agent's tickets with: the newest that it is known to accept.
+
+        Raises KeyError for an agent that is not in the fleet.
+        """
+        state = self._members[agent_id].link.state
+        generation = state.installed_generation or state.facts.ticket_key_generation
+        return derive_ticket_key(self._ticket_secret, agent_id, generation)
+
+    async def deploy(self, agent_id: AgentId, model_id: str | None, actor: str) -> None:
+        """Wants a catalogue model on an agent, or none; the fleet then works towards it for good.
+
+        The same model again asks anew after a failure. Raises Unknown, and Invalid: also for what cannot
+        fit on the agent's cards, with the arithmetic.
+        """
+        if model_id is not None:
+            self._check_fit(agent_id, model_id)
+        await self._store.write(
+            lambda session: orders.want_model(session, agent_id=agent_id, model_id=model_id, actor=actor)
+        )
+
+    async def rotate_ticket_key(self, agent_id: AgentId, actor: str) -> int:
+        """Returns the new generation. Raises Unknown and Invalid."""
+        return await self._store.write(
+            lambda session: orders.rotate_ticket_key(session, agent_id=agent_id, actor=actor)
+        )
+
+    async def drain(self, agent_id: AgentId) -> int:
+        """Takes the engine out of use for new calls; returns how many still run.
+
+        Raises Unknown, NotConnected, and grpc.aio.AioRpcError with the agent's own refusal.
+        """
+        stub = stub_of(self._connected(agent_id))
+        answer = await stub.Drain(agent_pb2.DrainRequest(), timeout=CALL_TIMEOUT_S)
+        return answer.running_calls
+
+    async def resume(self, agent_id: AgentId) -> None:
+        """Undoes `drain`. Raises what that raises."""
+        stub = stub_of(self._connected(agent_id))
+        await stub.Resume(agent_pb2.ResumeRequest(), timeout=CALL_TIMEOUT_S)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Reaper(self._store).run())
+            async for changes in watch(self._store):
+                if changes.kinds & {ChangeKind.AGENT, ChangeKind.DEPLOYMENT}:
+                    await self._reload(tasks, changes.subjects or None)
+
+    async def _reload(self, tasks: asyncio.TaskGroup, subjects: Collection[str] | None) -> None:
+        """Reads these agents again; None: all of them."""
+        found = await self._read(subjects)
+        enrolled = {facts.agent_id for facts in found}
+        looked_at = set(self._members) if subjects is None else {AgentId(each) for each in subjects}
+        for agent_id in looked_at - enrolled:
+            self._end(agent_id)
+        for facts in found:
+            self._begin(tasks, facts)
+
+    async def _read(self, subjects: Collection[str] | None) -> list[AgentFacts]:
+        """Until the store answers: what it has to say was announced once only."""
+        while True:
+            try:
+                return await self._store.read(lambda session: enrolled_agents(session, subjects))
+            except SQLAlchemyError as error:
+                logger.error("agents cannot be read from the store, trying again: %s", error)  # noqa: TRY400
+                await asyncio.sleep(STORE_RETRY_S)
+
+    def _begin(self, tasks: asyncio.TaskGroup, facts: AgentFacts) -> None:
+        member = self._members.get(facts.agent_id)
+        if member is not None:
+            member.link.state.update(facts)
+            return
+        state = AgentState(facts, self._roster.put, self._lost, self._recognise)
+        link = AgentLink(state, self._parts)
+        self._roster.put(state.view())
+        if facts.connection is Connection.DIRECT and not self._allow_direct:
+            state.problem(
+                "connection", "direct agents are not allowed: start with --allow-direct, or enrol anew"
+            )
+            self._members[facts.agent_id] = _Member(link, None)
+        else:
+            task = tasks.create_task(link.run(), name=f"agent {facts.agent_id}")
+            self._members[facts.agent_id] = _Member(link, task)
+
+    def _end(self, agent_id: AgentId) -> None:
+        member = self._members.pop(agent_id, None)
+        if member is None:
+            return
+        # Before the task: what it still has in hand must not bring the agent back.
+        member.link.state.close()
+        self._roster.remove(agent_id)
+        if member.task is not None:
+            member.task.cancel()
+        self._lost(agent_id, "revoked")
+
+    def _lost(self, agent_id: AgentId, reason: str) -> None:
+        for callback in self._callbacks:
+            callback(agent_id, reason)
+
+    def _recognise(self, card: agent_pb2.Card) -> CardClass | None:
+        return self._card_classes.recognise(*identity_of(card))
+
+    def _check_fit(self, agent_id: AgentId, model_id: str) -> None:
+        entry = self._catalogue.get(model_id)
+        if entry is None:
+            raise Unknown("model", model_id)
+        status = self.status(agent_id)
+        words = refusal(entry.model, status.inventory) if status else None
+        if words is not None:
+            raise Invalid(words)
+
+    def _connected(self, agent_id: AgentId) -> grpc.aio.Channel:
+        member = self._members.get(agent_id)
+        if member is None:
+            raise Unknown("agent", agent_id)
+        if member.link.channel is None:
+            problem = member.link.state.status().problems.get("connection", "not connected yet")
+            raise NotConnected(f"agent {member.link.state.facts.name} cannot be asked now: {problem}")
+        return member.link.channel

@@ -1,0 +1,78 @@
+"""What operators order of the fleet. Each is one transaction, audited, and announced to every process."""
+
+from sqlmodel import Session
+
+from control_plane.access import Invalid, Unknown, audit
+from control_plane.store import Store, announce, unix_ms
+from control_plane.store.tables import Agent, ChangeKind, Deployment
+
+
+async def revoke(store: Store, agent_id: str, actor: str) -> None:
+    """Ends an agent for good: its calls are cut, its tunnel closed, its keys and name never accepted again.
+
+    Revoking it a second time changes nothing. Raises Unknown.
+    """
+    await store.write(lambda session: revoke_agent(session, agent_id=agent_id, actor=actor))
+
+
+def revoke_agent(session: Session, *, agent_id: str, actor: str) -> None:
+    agent = _agent(session, agent_id)
+    if agent.revoked_unix_ms is not None:
+        return
+    agent.revoked_unix_ms = unix_ms()
+    session.add(agent)
+    deployment = session.get(Deployment, agent_id)
+    if deployment is not None and deployment.model_id is not None:
+        deployment.model_id = None
+        deployment.changed_unix_ms = agent.revoked_unix_ms
+        session.add(deployment)
+        announce(session, ChangeKind.DEPLOYMENT, agent_id)
+    audit(session, actor=actor, action="agent.revoked", subject=agent_id, tenant_id=agent.tenant_id)
+    announce(session, ChangeKind.AGENT, agent_id)
+
+
+def want_model(session: Session, *, agent_id: str, model_id: str | None, actor: str) -> None:
+    """Sets the model that an agent is to serve; None: none. The same model again asks anew after a failure.
+
+    Raises Unknown, and Invalid for a revoked agent. Whether the model exists is the caller's to check.
+    """
+    agent = _live_agent(session, agent_id)
+    deployment = session.get(Deployment, agent_id) or Deployment(agent_id=agent_id, changed_unix_ms=0)
+    deployment.model_id = model_id
+    # Strictly later than before, also within one millisecond: the time tells one wish from the next.
+    deployment.changed_unix_ms = max(unix_ms(), deployment.changed_unix_ms + 1)
+    session.add(deployment)
+    action = "deployment.wanted" if model_id else "deployment.cleared"
+    detail = {"model_id": model_id} if model_id else {}
+    audit(session, actor=actor, action=action, subject=agent_id, tenant_id=agent.tenant_id, detail=detail)
+    announce(session, ChangeKind.DEPLOYMENT, agent_id)
+
+
+def rotate_ticket_key(session: Session, *, agent_id: str, actor: str) -> int:
+    """Moves an agent to its next ticket key and returns its generation.
+
+    The key before it stays accepted until the next rotation, so no call in flight is refused.
+    Raises Unknown, and Invalid for a revoked agent.
+    """
+    agent = _live_agent(session, agent_id)
+    agent.ticket_key_generation += 1
+    session.add(agent)
+    detail = {"generation": agent.ticket_key_generation}
+    action = "ticket_key.rotated"
+    audit(session, actor=actor, action=action, subject=agent_id, tenant_id=agent.tenant_id, detail=detail)
+    announce(session, ChangeKind.AGENT, agent_id)
+    return agent.ticket_key_generation
+
+
+def _agent(session: Session, agent_id: str) -> Agent:
+    agent = session.get(Agent, agent_id)
+    if agent is None:
+        raise Unknown("agent", agent_id)
+    return agent
+
+
+def _live_agent(session: Session, agent_id: str) -> Agent:
+    agent = _agent(session, agent_id)
+    if agent.revoked_unix_ms is not None:
+        raise Invalid(f"agent {agent_id} is revoked: enrol the host again to use it")
+    return agent

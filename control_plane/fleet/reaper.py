@@ -1,0 +1,58 @@
+"""The reaper: looks now and then for calls whose own process is gone, and ends them by the orphans' rule."""
+
+import asyncio
+import logging
+import time
+from functools import partial
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from control_plane.fleet.orphans import close_lost, complete_from_receipts, running_with_receipt
+from control_plane.store import Store, WriterOverloaded, unix_ms
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 15.0
+# From a receipt's coming to the settlement by whoever serves the call. A client that reads slowly delays
+# that: it has this long for the 256 KiB that the gateway reads ahead.
+SETTLE_GRACE_S = 120.0
+# More than the longest call takes.
+LONGEST_CALL_S = 7_200.0
+AT_ONCE = 500
+
+
+class Reaper:
+    """One per process; several over one store do no harm. Times are monotonic seconds."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # Since when these attempts have had their receipt and run on, as far as this process saw.
+        self._since_s: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.look(time.monotonic())
+            except (SQLAlchemyError, WriterOverloaded) as error:
+                logger.error("lost calls cannot be ended, trying again: %s", error)  # noqa: TRY400
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self, now_s: float) -> None:
+        """Raises what the store raises."""
+        waiting = await self._store.read(partial(running_with_receipt, limit=AT_ONCE))
+        self._since_s = {each: self._since_s.get(each, now_s) for each in waiting}
+        late = [each for each, since_s in self._since_s.items() if now_s - since_s >= SETTLE_GRACE_S]
+        if late:
+            ended = await self._store.write(partial(complete_from_receipts, attempt_ids=late))
+            logger.warning("%d calls whose process is gone were completed from receipts", ended)
+        now_unix_ms = unix_ms()
+        closed = await self._store.write(
+            partial(
+                close_lost,
+                now_unix_ms=now_unix_ms,
+                started_before_unix_ms=now_unix_ms - int(LONGEST_CALL_S * 1000),
+            )
+        )
+        if closed:
+            logger.warning("%d calls had lost their settlement and were closed", closed)

@@ -1,0 +1,150 @@
+"""What is known of one agent now, and word to the fleet when that changes."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from types import MappingProxyType
+
+from daalu_wire.v1 import agent_pb2
+
+from control_plane.fleet import liveness
+from control_plane.fleet.deployment import Asked, Reference
+from control_plane.fleet.facts import AgentFacts
+from control_plane.fleet.health import AgentHealth, observe
+from control_plane.fleet.health_measures import Recognise
+from control_plane.fleet.liveness import Contact
+from control_plane.fleet.projection import MAX_DETAIL_CHARACTERS, agent_view
+from control_plane.fleet.status import AgentStatus
+from control_plane.fleet.view import AgentView, Liveness
+from control_plane.identifiers import AgentId
+from control_plane.store import unix_ms
+
+logger = logging.getLogger(__name__)
+
+OnChange = Callable[[AgentView], None]
+OnLost = Callable[[AgentId, str], None]
+
+
+class AgentState:
+    """Changed only on the event loop; what it hands out is immutable."""
+
+    def __init__(
+        self, facts: AgentFacts, on_change: OnChange, on_lost: OnLost, recognise: Recognise = lambda _: None
+    ) -> None:
+        """`recognise`: the class of a card, which says what its link can do."""
+        self.facts = facts
+        self.contact = Contact()
+        self.sample: agent_pb2.TelemetrySample | None = None
+        self.inventory: agent_pb2.GetInventoryResponse | None = None
+        self.asked: Asked | None = None
+        # The generation of ticket keys that the agent is known to accept; 0: none was installed yet.
+        self.installed_generation = 0
+        # No renewal is begun before (monotonic seconds).
+        self.renew_not_before_s = -math.inf
+        # Set when liveness changed, for whoever waits for silence.
+        self.liveness_changed = asyncio.Event()
+        # Set when a sample came or what is wanted changed, for whoever compares the two.
+        self.news = asyncio.Event()
+        # Set when the store's row changed.
+        self.facts_changed = asyncio.Event()
+        self.health = AgentHealth()
+        self._recognise = recognise
+        self._heard_unix_ms: int | None = None
+        self._clock_offset_ms: int | None = None
+        self._problems: dict[str, str] = {}
+        self._on_change = on_change
+        self._on_lost = on_lost
+        self._closed = False
+
+    @property
+    def agent_id(self) -> AgentId:
+        return self.facts.agent_id
+
+    def close(self) -> None:
+        """The agent left the fleet: from now on nobody is told of it."""
+        self._closed = True
+
+    def update(self, facts: AgentFacts) -> None:
+        """The store's row, read again."""
+        if facts != self.facts:
+            self.facts = facts
+            self.facts_changed.set()
+            self.news.set()
+            self._tell()
+
+    def hear(self, sample: agent_pb2.TelemetrySample, now_s: float) -> None:
+        self.sample = sample
+        self._heard_unix_ms = unix_ms()
+        self._clock_offset_ms = sample.sampled_unix_ms - self._heard_unix_ms
+        self._problems.pop("connection", None)
+        self._observe(sample, (now_s, self._heard_unix_ms))
+        self._move(liveness.sampled(self.contact, now_s))
+        self.news.set()
+
+    def probed(self, now_s: float) -> None:
+        self._problems.pop("probe", None)
+        self._move(liveness.probed(self.contact, now_s))
+
+    def tick(self, now_s: float) -> None:
+        self._move(liveness.at(self.contact, now_s))
+
+    def problem(self, part: str, words: str | None) -> None:
+        """Notes what is wrong with a part of the work; None: nothing is any more. Logged when it is new."""
+        if words is None:
+            self._problems.pop(part, None)
+        elif self._problems.get(part) != (words := words[:MAX_DETAIL_CHARACTERS]):
+            self._problems[part] = words
+            logger.warning("agent %s (%s): %s: %s", self.facts.name, self.agent_id, part, words)
+
+    def agent_catalogue(self) -> list[Reference]:
+        known = self.inventory.catalogue if self.inventory is not None else ()
+        return [Reference(each.model_id, each.digest) for each in known]
+
+    def renewed(self, certificate_pem: str, expires_unix_ms: int) -> None:
+        self.facts = replace(
+            self.facts, certificate_pem=certificate_pem, certificate_expires_unix_ms=expires_unix_ms
+        )
+
+    def view(self) -> AgentView:
+        return agent_view(self.facts, self.contact.liveness, self.sample, self.health.health)
+
+    def status(self) -> AgentStatus:
+        return AgentStatus(
+            agent_id=self.agent_id,
+            liveness=self.contact.liveness,
+            heard_unix_ms=self._heard_unix_ms,
+            sample=self.sample,
+            inventory=self.inventory,
+            certificate_expires_unix_ms=self.facts.certificate_expires_unix_ms,
+            clock_offset_ms=self._clock_offset_ms,
+            desired_model_id=self.facts.desired.model_id,
+            problems=MappingProxyType(dict(self._problems)),
+            health=self.health,
+        )
+
+    def _observe(self, sample: agent_pb2.TelemetrySample, now: tuple[float, int]) -> None:
+        before = self.health.health
+        self.health = observe(self.health, sample, self.inventory, self._recognise, now)
+        if self.health.health is not before:
+            words = "; ".join(finding.evidence for finding in self.health.findings())
+            logger.info(
+                "cards of agent %s (%s): %s, was %s%s",
+                *(self.facts.name, self.agent_id, self.health.health, before, f": {words}" if words else ""),
+            )
+
+    def _move(self, contact: Contact) -> None:
+        before, self.contact = self.contact.liveness, contact
+        # The view first: whoever hears of the loss must not be sent to this agent again.
+        self._tell()
+        if contact.liveness is before:
+            return
+        logger.info("agent %s (%s) is %s, was %s", self.facts.name, self.agent_id, contact.liveness, before)
+        self.liveness_changed.set()
+        if contact.liveness is Liveness.OUT and not self._closed:
+            self._on_lost(self.agent_id, f"out: silent for {liveness.OUT_AFTER_S:g} s")
+
+    def _tell(self) -> None:
+        if not self._closed:
+            self._on_change(self.view())

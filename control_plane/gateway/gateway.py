@@ -1,0 +1,228 @@
+"""The front door: an ASGI application that takes /v1 for itself and leaves the rest to another one."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from control_plane.access import Principal
+from control_plane.fleet import Liveness
+from control_plane.gateway.asgi import (
+    App,
+    AsgiClient,
+    Receive,
+    RequestHeaders,
+    Scope,
+    Send,
+    read_body,
+    read_headers,
+)
+from control_plane.gateway.book import Book
+from control_plane.gateway.calls import JSON_TYPE, Parts, serve
+from control_plane.gateway.errors import ClientGone, Condition, Refusal
+from control_plane.gateway.limits import Limits
+from control_plane.gateway.models import list_body, reachable_models
+from control_plane.gateway.pool import Pool
+from control_plane.gateway.ports import Access, Fleet
+from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, read_request
+from control_plane.gateway.streams import InFlight
+from control_plane.identifiers import AgentId
+from control_plane.store import Store
+from control_plane.store.tables import Purpose
+
+logger = logging.getLogger(__name__)
+
+MODELS_PATH = "/v1/models"
+SWEEP_EVERY_S = 1.0
+
+
+class Gateway:
+    """One per process. run() is to run beside the server for as long as it serves."""
+
+    def __init__(
+        self,
+        store: Store,
+        access: Access,
+        fleet: Fleet,
+        fallback: App,
+        *,
+        secret: bytes,
+        limits: Limits | None = None,
+    ) -> None:
+        """`fallback` gets every request outside /v1. `secret` keys the salts of engines' prefix caches."""
+        self._limits = limits or Limits()
+        self._access = access
+        self._fallback = fallback
+        self._book = Book(store, self._limits)
+        self._in_flight = InFlight(self._limits.recent_byte_s)
+        self._pool = Pool(self._limits)
+        self._owned: set[asyncio.Task[None]] = set()
+        self._calls = 0
+        self._parsing = asyncio.Semaphore(self._limits.parse_at_once)
+        self._started_unix_s = int(time.time())
+        self._parts = Parts(self._book, fleet, self._pool, self._in_flight, self._limits, secret, self._own)
+        fleet.on_lost(self.cut)
+
+    def cut(self, agent_id: AgentId, reason: str) -> None:
+        """Ends an agent's streams: "revoked" all of them, else those that have gone silent."""
+        if ended := self._in_flight.cut(agent_id, reason):
+            logger.warning("agent %s was lost (%s): %d answers ended", agent_id, reason, ended)
+
+    def _cut_silent(self) -> None:
+        # A stream that still had a recent byte when its agent went out may fall silent after that.
+        fleet = self._parts.fleet.view.by_id
+        for agent_id in self._in_flight.carrying:
+            agent = fleet.get(agent_id)
+            if agent is not None and agent.liveness is Liveness.OUT:
+                self.cut(agent_id, "out")
+
+    @property
+    def unwritten_calls_count(self) -> int:
+        """Calls whose record the store has not taken yet."""
+        return self._book.unwritten_count
+
+    async def run(self) -> None:
+        """Closes idle connections, ends answers of agents that stay lost and catches up on unwritten records,
+        until cancelled; then waits for the settlements under way."""
+        loop = asyncio.get_running_loop()
+        catch_up_at = loop.time()
+        try:
+            while True:
+                self._pool.sweep()
+                self._cut_silent()
+                if loop.time() >= catch_up_at:
+                    await self._book.catch_up()
+                    catch_up_at = loop.time() + self._limits.catch_up_every_s
+                await asyncio.sleep(SWEEP_EVERY_S)
+        finally:
+            await self._finish()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not (path == "/v1" or path.startswith("/v1/")):
+            await self._fallback(scope, receive, send)
+            return
+        client = AsgiClient(receive, send, self._limits)
+        try:
+            await self._answer(scope, receive, client)
+        except Refusal as refusal:
+            await self._refuse(client, refusal)
+        except ClientGone:
+            logger.debug("a client went away")
+        except Exception:
+            logger.exception("a request to %s failed in the gateway itself", path)
+            if client.started:
+                raise
+            await self._refuse(
+                client, Refusal(Condition.INTERNAL, "the gateway failed; this is not your fault")
+            )
+        finally:
+            await client.close()
+
+    async def _answer(self, scope: Scope, receive: Receive, client: AsgiClient) -> None:
+        headers = read_headers(scope["headers"], self._limits)
+        path, method = scope["path"], scope["method"]
+        if path in INFERENCE_PATHS:
+            _allow(method, "POST")
+            await self._infer(path, self._authenticate(headers), headers, receive, client)
+        elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
+            _allow(method, "GET")
+            await self._models(path, self._authenticate(headers), client)
+        else:
+            raise Refusal(Condition.UNKNOWN_PATH, f"there is no {method} {path[:200]} here")
+
+    async def _infer(
+        self, path: str, principal: Principal, headers: RequestHeaders, receive: Receive, client: AsgiClient
+    ) -> None:
+        purpose = _purpose(principal, headers.purpose)
+        if self._calls >= self._limits.calls_at_once:
+            message = "too many calls are being served; try again in a moment"
+            raise Refusal(Condition.OVERLOADED, message, headers={"retry-after": "2"})
+        self._calls += 1
+        try:
+            body = await read_body(receive, headers.content_length, self._limits)
+            request = await self._read(path, body)
+            del body
+            client.open()
+            await serve(self._parts, principal, purpose, request, client)
+        finally:
+            self._calls -= 1
+
+    async def _read(self, path: str, body: bytes) -> InferenceRequest:
+        if len(body) <= self._limits.parse_inline_bytes:
+            return read_request(path, body)
+        async with self._parsing:
+            return await asyncio.to_thread(read_request, path, body)
+
+    async def _models(self, path: str, principal: Principal, client: AsgiClient) -> None:
+        view = self._parts.fleet.view
+        models = reachable_models(view, principal.tenant_id, self._started_unix_s)
+        if path == MODELS_PATH:
+            await _send_json(client, 200, list_body(models))
+            return
+        wanted = path.removeprefix(MODELS_PATH + "/")
+        for model in models:
+            if model["id"] == wanted:
+                await _send_json(client, 200, orjson.dumps(model))
+                return
+        message = f"the model {wanted[:200]!r} does not exist or no card of yours serves it now"
+        raise Refusal(Condition.MODEL_NOT_FOUND, message, param="model")
+
+    def _authenticate(self, headers: RequestHeaders) -> Principal:
+        scheme, _, token = (headers.authorization or "").partition(" ")
+        principal = None
+        if scheme.lower() == "bearer" and token:
+            principal = self._access.authenticate(token.strip())
+        if principal is None:
+            given = headers.authorization is not None
+            message = (
+                "the API key is not valid, or was revoked"
+                if given
+                else "no API key: send it as 'Authorization: Bearer <key>'"
+            )
+            raise Refusal(Condition.NO_KEY, message, headers={"www-authenticate": "Bearer"})
+        return principal
+
+    async def _refuse(self, client: AsgiClient, refusal: Refusal) -> None:
+        extra = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+        with suppress(ClientGone):
+            await _send_json(client, refusal.status, refusal.body(), extra)
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._owned.add(task)
+        task.add_done_callback(self._owned.discard)
+        return task
+
+    async def _finish(self) -> None:
+        if self._owned:
+            await asyncio.wait(self._owned, timeout=self._limits.record_wait_s * 2)
+        await self._book.catch_up()
+        self._pool.close()
+
+
+def _allow(method: str, allowed: str) -> None:
+    if method != allowed:
+        message = f"this path takes {allowed}, not {method[:20]}"
+        raise Refusal(Condition.WRONG_METHOD, message, headers={"allow": allowed})
+
+
+def _purpose(principal: Principal, declared: str | None) -> Purpose:
+    if declared not in (None, Purpose.CODING, Purpose.GENERAL):
+        # A mistyped declaration must not let a coding call out of its perimeter.
+        message = f"the header x-daalu-purpose must be 'coding' or 'general', not {declared[:50]!r}"
+        raise Refusal(Condition.INVALID_VALUE, message, param="x-daalu-purpose")
+    coding = Purpose.CODING in (principal.purpose, declared)
+    return Purpose.CODING if coding else Purpose.GENERAL
+
+
+async def _send_json(
+    client: AsgiClient, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    length = (b"content-length", b"%d" % len(body))
+    await client.start(status, [JSON_TYPE, length, *(extra or [])])
+    await client.end(body)

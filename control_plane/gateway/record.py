@@ -1,0 +1,110 @@
+"""The record of one call while it runs: what its row and its attempts' rows will say."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from control_plane.access import Principal
+from control_plane.fleet import AgentView
+from control_plane.gateway.metering import NO_TOKENS, Tokens
+from control_plane.gateway.request import InferenceRequest
+from control_plane.identifiers import AttemptId, CallId, TenantId
+from control_plane.router import AnyCandidate, AttemptEnd, Plan, decision_json
+from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose, Tier
+
+# Longer than any model's name; what a client made up does not fill the database.
+_MOST_MODEL_CHARACTERS = 200
+
+
+@dataclass(slots=True)
+class AttemptRecord:
+    id: AttemptId
+    number: int
+    agent: AgentView
+    tier: Tier
+    started_unix_ms: int
+    outcome: AttemptOutcome = AttemptOutcome.RUNNING
+    error: str | None = None
+    tokens: Tokens = NO_TOKENS
+    ended_unix_ms: int | None = None
+
+    def row(self, call_id: CallId) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "call_id": call_id,
+            "number": self.number,
+            "tier": self.tier,
+            "agent_id": self.agent.agent_id,
+            "agent_tenant_id": self.agent.tenant_id,
+            "outcome": self.outcome,
+            "error": self.error,
+            "prompt_tokens": self.tokens.prompt,
+            "completion_tokens": self.tokens.completion,
+            "started_unix_ms": self.started_unix_ms,
+            "ended_unix_ms": self.ended_unix_ms,
+        }
+
+
+@dataclass(slots=True)
+class CallRecord:
+    id: CallId
+    principal: Principal
+    purpose: Purpose
+    request: InferenceRequest
+    plan: Plan[AnyCandidate]
+    started_unix_ms: int
+    outcome: CallOutcome = CallOutcome.RUNNING
+    first_token_ms: float | None = None
+    duration_ms: float | None = None
+    http_status: int | None = None
+    error_code: str | None = None
+    attempts: list[AttemptRecord] = field(default_factory=list)
+
+    @property
+    def tenant_id(self) -> TenantId:
+        return self.principal.tenant_id
+
+    @property
+    def settled(self) -> bool:
+        return self.outcome is not CallOutcome.RUNNING
+
+    def end_attempt(self, outcome: AttemptOutcome, now_ms: int, tokens: Tokens, error: str | None) -> None:
+        attempt = self.attempts[-1]
+        attempt.outcome = outcome
+        attempt.tokens = tokens
+        attempt.error = error
+        attempt.ended_unix_ms = now_ms
+
+    def rows(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The call's row and its attempts' rows as of now."""
+        last = self.attempts[-1] if self.attempts else None
+        ends = [
+            AttemptEnd(
+                attempt.id,
+                attempt.agent.agent_id,
+                attempt.error,
+                float((attempt.ended_unix_ms or attempt.started_unix_ms) - attempt.started_unix_ms),
+            )
+            for attempt in self.attempts
+        ]
+        tokens = last.tokens if last is not None else NO_TOKENS
+        call = {
+            "id": self.id,
+            "tenant_id": self.tenant_id,
+            "api_key_id": self.principal.api_key_id,
+            "purpose": self.purpose,
+            "path": self.request.path,
+            "model": self.request.model[:_MOST_MODEL_CHARACTERS].replace("\0", "\ufffd"),
+            "streamed": self.request.streamed,
+            "outcome": self.outcome,
+            "tier": last.tier if last is not None else None,
+            "agent_id": last.agent.agent_id if last is not None else None,
+            "prompt_tokens": tokens.prompt,
+            "completion_tokens": tokens.completion,
+            "started_unix_ms": self.started_unix_ms,
+            "first_token_ms": self.first_token_ms,
+            "duration_ms": self.duration_ms,
+            "http_status": self.http_status,
+            "error_code": self.error_code,
+            "decision": decision_json(self.plan, ends),
+        }
+        return call, [attempt.row(self.id) for attempt in self.attempts]

@@ -1,0 +1,151 @@
+"""An inference request: what the gateway reads of it, and the form in which an engine gets it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from control_plane.gateway.errors import Condition, Refusal
+from control_plane.gateway.exact_json import NotExact, parse
+
+CHAT_COMPLETIONS = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+INFERENCE_PATHS = frozenset({CHAT_COMPLETIONS, COMPLETIONS})
+
+# The gateway's to set: where a client sends one, it is dropped.
+_OURS = frozenset({"priority", "cache_salt", "request_id"})
+_MOST_CHOICES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """A request whose fields, as far as they are read here, have the right types. Never changed."""
+
+    path: str
+    body: dict[str, Any]
+    model: str
+    streamed: bool
+    # Answers per prompt.
+    choices: int
+    max_tokens: int | None
+    prompt_characters: int
+    # What the client itself asked for: the usage chunk at the end, and running usage in every chunk.
+    wants_usage: bool
+    wants_running_usage: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFields:
+    """What the gateway sets in every request to an engine."""
+
+    served_name: str
+    request_id: str
+    # Lower is served first.
+    priority: int
+    # Calls with different salts share no cached prefixes.
+    cache_salt: str
+
+
+def read_request(path: str, raw: bytes) -> InferenceRequest:
+    """Raises Refusal with the field at fault."""
+    try:
+        body = parse(raw)
+    except NotExact as error:
+        raise Refusal(Condition.INVALID_JSON, str(error)) from None
+    if not isinstance(body, dict):
+        raise Refusal(Condition.INVALID_JSON, "the body must be a JSON object")
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise _wrong("model", "a model's name")
+    streamed = _boolean(body, "stream")
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise _wrong("stream_options", "an object")
+    wants_usage = streamed and _boolean(options or {}, "include_usage", "stream_options.include_usage")
+    running = _boolean(options or {}, "continuous_usage_stats", "stream_options.continuous_usage_stats")
+    choices = _count(body, "n", least=1)
+    if choices is not None and choices > _MOST_CHOICES:
+        raise _wrong("n", f"at most {_MOST_CHOICES}")
+    max_tokens = _count(body, "max_tokens")
+    if path == CHAT_COMPLETIONS:
+        newer = _count(body, "max_completion_tokens")
+        max_tokens = max_tokens if newer is None else newer
+        characters = _message_characters(body.get("messages"))
+    else:
+        characters = _prompt_characters(body.get("prompt"))
+    return InferenceRequest(
+        path=path,
+        body=body,
+        model=model,
+        streamed=streamed,
+        choices=choices or 1,
+        max_tokens=max_tokens,
+        prompt_characters=characters,
+        wants_usage=wants_usage,
+        wants_running_usage=wants_usage and running,
+    )
+
+
+def for_engine(request: InferenceRequest, fields: EngineFields) -> bytes:
+    """The client's body, equal as JSON values but for the model's name and the gateway's own fields."""
+    body = {key: value for key, value in request.body.items() if key not in _OURS}
+    body["model"] = fields.served_name
+    body["request_id"] = fields.request_id
+    body["priority"] = fields.priority
+    body["cache_salt"] = fields.cache_salt
+    if request.streamed:
+        options = dict(body.get("stream_options") or {})
+        options["include_usage"] = True
+        options["continuous_usage_stats"] = True
+        body["stream_options"] = options
+    return orjson.dumps(body)
+
+
+def _wrong(param: str, wanted: str) -> Refusal:
+    return Refusal(Condition.INVALID_VALUE, f"'{param}' must be {wanted}", param=param)
+
+
+def _boolean(source: dict[str, Any], key: str, param: str | None = None) -> bool:
+    value = source.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise _wrong(param or key, "true or false")
+    return bool(value)
+
+
+def _count(body: dict[str, Any], key: str, *, least: int = 0) -> int | None:
+    value = body.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise _wrong(key, f"a whole number of at least {least}")
+    return value
+
+
+def _message_characters(messages: object) -> int:
+    if not isinstance(messages, list) or not messages:
+        raise _wrong("messages", "a list of at least one message")
+    characters = 0
+    for position, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise _wrong(f"messages[{position}]", "an object")
+        content = message.get("content")
+        if isinstance(content, str):
+            characters += len(content)
+        elif isinstance(content, list):
+            for part in content:
+                text = part.get("text") if isinstance(part, dict) else part
+                characters += len(text) if isinstance(text, str) else 0
+        elif content is not None:
+            raise _wrong(f"messages[{position}].content", "text or a list of parts")
+    return characters
+
+
+def _prompt_characters(prompt: object) -> int:
+    if isinstance(prompt, str):
+        return len(prompt)
+    if isinstance(prompt, list):
+        # Several prompts are served one by one, each within the context on its own.
+        return max((len(entry) for entry in prompt if isinstance(entry, str)), default=0)
+    if prompt is None:
+        return 0
+    raise _wrong("prompt", "text or a list")

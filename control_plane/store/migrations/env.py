@@ -1,0 +1,13 @@
+"""Alembic's entry: runs migrations on the connection that Store.migrate hands over."""
+
+from alembic import context
+
+from control_plane.store.economy_tables import Pool
+
+connection = context.config.attributes["connection"]
+if connection.dialect.name == "postgresql":
+    # Two processes may start at once; the second waits, then finds nothing to do.
+    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7231905)")
+context.configure(connection=connection, target_metadata=Pool.metadata, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,5 @@
+"""What keeps a hub from working."""
+
+
+class HubError(Exception):
+    """One line for the operator: what is wrong and what to do."""

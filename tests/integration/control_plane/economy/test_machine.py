@@ -1,0 +1,207 @@
+"""Whatever happens to calls in whatever order, every invariant of the money holds after each step."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from sqlmodel import select
+
+from control_plane.access import Duplicate, Invalid, Unknown
+from control_plane.economy import (
+    Held,
+    NothingHeld,
+    SettleFacts,
+    Tokens,
+    checkpoint,
+    credits_of_cards,
+    mark_paid,
+    reap_holds,
+    reverse,
+    settle,
+    statements,
+    verify,
+    void,
+)
+from control_plane.store import Store
+from control_plane.store.economy_tables import UsageRecord
+from control_plane.store.tables import Receipt
+from tests.support.economy import (
+    CARDS,
+    CONSUMER,
+    FREE,
+    INVOICED,
+    NOVEMBER_MS,
+    Dispatch,
+    add_economy,
+    at_vendor,
+    in_pool,
+)
+
+_TOKENS = st.builds(Tokens, st.integers(0, 300), st.integers(0, 300), st.integers(0, 300))
+_MONTH_MS = 30 * 86_400_000
+
+
+class Books(RuleBasedStateMachine):
+    template: Path
+    calls = Bundle("calls")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="daalu-books-"))
+        shutil.copy(self.template, self.directory / "daalu.db")
+        self.store = Store(f"sqlite:///{self.directory / 'daalu.db'}")
+        self.number = 0
+        self.now_ms = NOVEMBER_MS
+        # What the ledger should come to: per attempt, the charge and credit told when it was settled.
+        self.charged: dict[str, tuple[int, int]] = {}
+        self.reversed: set[str] = set()
+
+    def teardown(self) -> None:
+        self.store.close()
+        shutil.rmtree(self.directory)
+
+    @rule(
+        target=calls,
+        plan=st.sampled_from([FREE, INVOICED]),
+        card=st.sampled_from(CARDS),
+        prompt=st.integers(0, 400),
+        max_tokens=st.integers(1, 400),
+        choices=st.integers(1, 3),
+        shrinkable=st.booleans(),
+    )
+    def dispatch_to_a_pool(self, plan, card, prompt, max_tokens, choices, shrinkable):  # type: ignore[no-untyped-def]
+        self.number += 1
+        return self._dispatch(
+            in_pool(
+                self.number, plan=plan, card=card, prompt_tokens=prompt, max_tokens=max_tokens,
+                choices=choices, shrinkable=shrinkable, now_unix_ms=self.now_ms,
+            )
+        )  # fmt: skip
+
+    @rule(target=calls, prompt=st.integers(0, 100), cap=st.integers(0, 300))
+    def dispatch_to_a_vendor(self, prompt, cap):  # type: ignore[no-untyped-def]
+        self.number += 1
+        return self._dispatch(
+            at_vendor(self.number, cap_micro_usd=cap, prompt_tokens=prompt, now_unix_ms=self.now_ms)
+        )
+
+    @rule(target=calls, call=calls, card=st.sampled_from(CARDS))
+    def try_the_call_again(self, call, card):  # type: ignore[no-untyped-def]
+        self.number += 1
+        of_call = call.number if call.of_call is None else call.of_call
+        return self._dispatch(in_pool(self.number, card=card, of_call=of_call, now_unix_ms=self.now_ms))
+
+    @rule(call=calls, tokens=_TOKENS)
+    def move_the_checkpoint(self, call, tokens):  # type: ignore[no-untyped-def]
+        self.store.write_now(lambda session: checkpoint(session, call.attempt_id, tokens))
+
+    @rule(call=calls, claimed=st.none() | _TOKENS, counted=_TOKENS)
+    def settle_perhaps_again(self, call, claimed, counted):  # type: ignore[no-untyped-def]
+        facts = SettleFacts(call.call_id, call.attempt_id, claimed, counted, self.now_ms)
+        try:
+            settled = self.store.write_now(lambda session: settle(session, facts))
+        except NothingHeld:
+            assert call.call_id not in self.charged
+            return
+        money = (settled.charge_pico_usd, settled.credit_pico_usd)
+        assert settled.first == (call.call_id not in self.charged)
+        assert self.charged.setdefault(call.call_id, money) == money
+
+    @rule(call=calls)
+    def void_it(self, call):  # type: ignore[no-untyped-def]
+        self.store.write_now(lambda session: void(session, call.attempt_id))
+
+    @rule(call=consumes(calls), tokens=_TOKENS)
+    def a_receipt_comes(self, call, tokens):  # type: ignore[no-untyped-def]
+        agent = call.place.card.agent_id if hasattr(call.place, "card") else CARDS[0].agent_id
+        receipt = Receipt(
+            agent_id=agent, sequence=call.number, call_id=call.call_id, attempt_id=call.attempt_id,
+            served_name="tiny", http_status=200, prompt_tokens=tokens.prompt,
+            completion_tokens=tokens.completion, accepted_unix_ms=1, first_byte_unix_ms=1,
+            ended_unix_ms=1, outcome="complete",
+        )  # fmt: skip
+        self.store.write_now(lambda session: session.add(receipt))
+
+    @rule(give_up=st.booleans())
+    def reap(self, give_up):  # type: ignore[no-untyped-def]
+        later = self.now_ms + 1
+        self.store.write_now(
+            lambda session: reap_holds(
+                session,
+                now_unix_ms=self.now_ms,
+                orphaned_before_unix_ms=later,
+                give_up_before_unix_ms=later if give_up else 0,
+                limit=5,
+            )
+        )
+        self._learn()
+
+    @rule(call=calls)
+    def take_it_back(self, call):  # type: ignore[no-untyped-def]
+        try:
+            self.store.write_now(lambda session: reverse(session, call.call_id, actor="operator"))
+        except (Unknown, Duplicate):
+            return
+        self.reversed.add(call.call_id)
+
+    @rule()
+    def a_month_passes(self) -> None:
+        self.now_ms += _MONTH_MS
+
+    @rule(month=st.sampled_from(["2026-11", "2026-12"]))
+    def a_statement_is_paid(self, month):  # type: ignore[no-untyped-def]
+        try:
+            self.store.write_now(
+                lambda session: mark_paid(session, CONSUMER, month, actor="operator", now_unix_ms=self.now_ms)
+            )
+        except (Unknown, Duplicate, Invalid):
+            return
+
+    @invariant()
+    def the_books_are_in_order(self) -> None:
+        with self.store.reading() as session:
+            assert verify(session) == []
+            kept = [money for call, money in self.charged.items() if call not in self.reversed]
+            assert sum(each.charge_pico_usd for each in statements(session)) == sum(c for c, _ in kept)
+            earned = sum(
+                each.non_payable_pico_usd + each.held_pico_usd + each.payable_pico_usd
+                for each in credits_of_cards(session)
+            )
+            assert earned == sum(credit for _, credit in kept)
+
+    def _dispatch(self, dispatch: Dispatch):  # type: ignore[no-untyped-def]
+        held = self.store.write_now(dispatch)
+        return dispatch if isinstance(held, Held) else multiple()
+
+    def _learn(self) -> None:
+        """What the reaper settled is told by nobody: read it."""
+        with self.store.reading() as session:
+            for row in session.exec(select(UsageRecord)):
+                money = (row.charge_pico_usd, row.credit_pico_usd)
+                assert self.charged.setdefault(row.call_id, money) == money
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("books") / "daalu.db"
+    store = Store(f"sqlite:///{path}")
+    store.migrate()
+    store.write_now(add_economy)
+    store.close()
+    return path
+
+
+def test_the_books_are_in_order_after_every_step(template: Path) -> None:
+    Books.template = template
+    case = Books.TestCase
+    case.settings = settings(
+        max_examples=25,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    case().runTest()

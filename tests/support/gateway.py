@@ -1,0 +1,193 @@
+"""A gateway over scripted engines: a store, a tenant with keys, agents, and an ASGI server on loopback."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import uvicorn
+from sqlmodel import col, select
+
+from control_plane.access import Principal
+from control_plane.fleet import AgentView, EngineView, FleetView, Liveness, TicketKey
+from control_plane.gateway import Gateway, Limits
+from control_plane.identifiers import AgentId, ApiKeyId, TenantId
+from control_plane.store import Store
+from control_plane.store.tables import Agent, ApiKey, Attempt, Call, Purpose, Tenant
+
+TENANT = TenantId("ten-a")
+OTHER_TENANT = TenantId("ten-b")
+KEY = "daalu-key-general"
+CODING_KEY = "daalu-key-coding"
+TICKET_KEY = TicketKey(3, b"k" * 32)
+
+
+def engine_view(**changes: Any) -> EngineView:
+    view = EngineView(
+        model_id="tiny-random-llama",
+        served_name="tiny",
+        ready=True,
+        draining=False,
+        context_tokens=8192,
+        running_calls=0,
+        waiting_calls=0,
+        max_running_calls=16,
+        detail="",
+    )
+    return replace(view, **changes)
+
+
+def agent_view(name: str, port: int = 1, **changes: Any) -> AgentView:
+    view = AgentView(
+        agent_id=AgentId(f"agt-{name}"),
+        tenant_id=TENANT,
+        name=name,
+        host="127.0.0.1",
+        engine_port=port,
+        liveness=Liveness.LIVE,
+        engine=engine_view(),
+        simulated=True,
+    )
+    return replace(view, **changes)
+
+
+def fleet_view(*agents: AgentView) -> FleetView:
+    by_tenant: dict[TenantId, tuple[AgentView, ...]] = {}
+    for agent in agents:
+        by_tenant[agent.tenant_id] = (*by_tenant.get(agent.tenant_id, ()), agent)
+    return FleetView({agent.agent_id: agent for agent in agents}, by_tenant)
+
+
+class FixedFleet:
+    """The fleet's face towards the gateway, with a view that tests replace."""
+
+    def __init__(self, *agents: AgentView) -> None:
+        self.view = fleet_view(*agents)
+        self.lost: list[Callable[[AgentId, str], None]] = []
+
+    def ticket_key(self, agent_id: AgentId) -> TicketKey:
+        assert agent_id in self.view.by_id
+        return TICKET_KEY
+
+    def on_lost(self, callback: Callable[[AgentId, str], None]) -> None:
+        self.lost.append(callback)
+
+    def lose(self, name: str, reason: str) -> None:
+        for callback in self.lost:
+            callback(AgentId(f"agt-{name}"), reason)
+
+
+class FixedAccess:
+    """Two keys of one tenant."""
+
+    def authenticate(self, token: str) -> Principal | None:
+        purpose = {KEY: Purpose.GENERAL, CODING_KEY: Purpose.CODING}.get(token)
+        if purpose is None:
+            return None
+        return Principal(TENANT, "acme", ApiKeyId(f"key-{purpose}"), purpose)
+
+
+def fill(store: Store, agents: Sequence[AgentView]) -> None:
+    """The rows that calls refer to."""
+    for tenant in (TENANT, OTHER_TENANT):
+        row = Tenant(id=tenant, name=tenant, created_unix_ms=1)
+        store.write_now(lambda session, row=row: session.add(row))  # type: ignore[misc]
+    rows: list[Any] = [
+        ApiKey(
+            id=f"key-{purpose}",
+            tenant_id=TENANT,
+            name=purpose,
+            hint="daalu",
+            hash_sha256=purpose.encode(),
+            purpose=purpose,
+            created_unix_ms=1,
+        )
+        for purpose in Purpose
+    ]
+    rows += [
+        Agent(
+            id=agent.agent_id,
+            tenant_id=agent.tenant_id,
+            name=agent.name,
+            connection="direct",
+            rpc_port=1,
+            engine_port=agent.engine_port,
+            wireguard_public_key=agent.name,
+            tls_key_sha256=agent.name.encode(),
+            certificate_pem="",
+            certificate_expires_unix_ms=1,
+            agent_version="0",
+            created_unix_ms=1,
+        )
+        for agent in agents
+    ]
+    store.write_now(lambda session: session.add_all(rows))
+
+
+@dataclass
+class Front:
+    """A gateway that serves on loopback."""
+
+    url: str
+    gateway: Gateway
+    fleet: FixedFleet
+    store: Store
+    fallback_paths: list[str] = field(default_factory=list)
+
+    async def calls(self) -> list[Call]:
+        return await self.store.read(lambda session: list(session.exec(select(Call).order_by(col(Call.id)))))
+
+    async def attempts(self) -> list[Attempt]:
+        statement = select(Attempt).order_by(col(Attempt.call_id), col(Attempt.number))
+        return await self.store.read(lambda session: list(session.exec(statement)))
+
+    async def only_call(self, *, ended: bool = True) -> Call:
+        """The one call on record, once it has ended."""
+        async with asyncio.timeout(5):
+            while True:
+                calls = await self.calls()
+                if len(calls) == 1 and (not ended or calls[0].outcome != "running"):
+                    return calls[0]
+                assert len(calls) <= 1
+                await asyncio.sleep(0.01)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@asynccontextmanager
+async def serving(store: Store, *agents: AgentView, limits: Limits | None = None) -> AsyncIterator[Front]:
+    fill(store, agents)
+    fleet = FixedFleet(*agents)
+    paths: list[str] = []
+
+    async def fallback(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        paths.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    gateway = Gateway(store, FixedAccess(), fleet, fallback, secret=b"s" * 32, limits=limits)
+    config = uvicorn.Config(gateway, http="httptools", lifespan="off", log_level="warning", access_log=False)
+    server = _Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        running = asyncio.create_task(gateway.run())
+        serving_task = asyncio.create_task(server.serve([listening]))
+        try:
+            await asyncio.wait_for(server.ready.wait(), 10)
+            yield Front(f"http://127.0.0.1:{port}", gateway, fleet, store, paths)
+        finally:
+            server.should_exit = True
+            await asyncio.wait([serving_task], timeout=10)
+            running.cancel()
+            await asyncio.wait([running])
