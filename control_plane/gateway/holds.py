@@ -73,6 +73,7 @@ class Holds:
         self._reserving = reserving
         self._record = record
         self._places: dict[PoolId, _Place] = {}
+        self._released = False
 
     async def reserve(
         self, candidate: PoolCandidate | AtVendor, attempt: AttemptRecord, prompt_tokens: int | None = None
@@ -119,8 +120,10 @@ class Holds:
 
     def release(self, used_tokens: int) -> None:
         """The call has ended; again: nothing."""
-        places, self._places = self._places, {}
-        for place in places.values():
+        if self._released:
+            return
+        self._released = True
+        for place in self._places.values():
             self._reserving.limits.release(
                 (self._record.tenant_id, place.offer.pool_id),
                 place.offer.plan,

@@ -108,7 +108,7 @@ class FixedAccess:
 
 def fill(store: Store, agents: Sequence[AgentView]) -> None:
     """The rows that calls refer to."""
-    for tenant in (TENANT, OTHER_TENANT):
+    for tenant in {TENANT, OTHER_TENANT, *(agent.tenant_id for agent in agents)}:
         row = Tenant(id=tenant, name=tenant, created_unix_ms=1)
         store.write_now(lambda session, row=row: session.add(row))  # type: ignore[misc]
     rows: list[Any] = [
