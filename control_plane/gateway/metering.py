@@ -5,7 +5,7 @@ are as vLLM sends them, one `data:` line each and one choice in each chunk.
 """
 
 import re
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -23,6 +23,23 @@ class StreamTooLarge(Exception):
 
 
 NO_TOKENS = Tokens()
+
+
+class Meter(Protocol):
+    """What a relay and the core of a call need of a meter; StreamMeter says what each is."""
+
+    content: bool
+    done: bool
+    error: dict[str, Any] | None
+
+    def feed(self, data: bytes) -> bytes: ...
+    def mark_delivered(self) -> None: ...
+    @property
+    def claimed(self) -> Tokens | None: ...
+    @property
+    def claimed_delivered(self) -> Tokens | None: ...
+    @property
+    def delivered(self) -> Tokens: ...
 
 
 class StreamMeter:

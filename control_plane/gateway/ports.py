@@ -8,7 +8,6 @@ from control_plane.economy import Offers, TenantEconomy, Tokens
 from control_plane.fleet import FleetView, TicketKey
 from control_plane.gateway.request import InferenceRequest
 from control_plane.identifiers import AgentId, TenantId
-from control_plane.router import VendorModel
 
 
 class Access(Protocol):
@@ -61,14 +60,6 @@ class Counting(Protocol):
     async def prompt_tokens(self, model_id: str, request: InferenceRequest) -> int: ...
 
     async def count(self, model_id: str, request: InferenceRequest, text: AnswerText) -> Tokens: ...
-
-
-class Vendors(Protocol):
-    """The operator's vendors."""
-
-    def serving(self, model: str) -> tuple[VendorModel, ...]:
-        """In the order in which to try them."""
-        ...
 
 
 Headers = Sequence[tuple[bytes, bytes]]

@@ -1,7 +1,7 @@
 """Relaying one attempt's answer from an engine to the client, until it has ended one way or another."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -9,7 +9,7 @@ from control_plane.gateway.connection import Connection, Fault, UpstreamFailed
 from control_plane.gateway.early import EarlyStart
 from control_plane.gateway.errors import Condition, error_body
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.metering import END_MARKER, StreamMeter, StreamTooLarge
+from control_plane.gateway.metering import END_MARKER, Meter, StreamTooLarge
 from control_plane.gateway.ports import Client
 
 # Of the client errors that an engine may answer with, those that are the gateway's fault: a ticket that was
@@ -45,9 +45,23 @@ class EngineRefused(Exception):
         self.body = body
 
 
-async def relay_whole(connection: Connection, limits: Limits, on_accepted: Callable[[], None]) -> bytes:
+class Refusals(Protocol):
+    """What it means when one kind of upstream says no."""
+
+    def in_answer(self, status: int, body: bytes) -> AttemptFailed | EngineRefused:
+        """To an answer whose status is not 200."""
+        ...
+
+    def in_stream(self, error: dict[str, Any]) -> AttemptFailed | EngineRefused:
+        """To an error that a stream had in place of its first content."""
+        ...
+
+
+async def relay_whole(
+    connection: Connection, limits: Limits, on_accepted: Callable[[], None], refusals: Refusals
+) -> bytes:
     """The body of a whole answer: it may go to the client once it is settled."""
-    await _accepted(connection, limits, limits.whole_answer_s)
+    await _accepted(connection, limits, limits.whole_answer_s, refusals)
     on_accepted()
     try:
         body = await connection.read_whole(limits.stream_gap_s, limits.response_body_bytes)
@@ -61,12 +75,19 @@ class StreamRelay:
     """One attempt's stream."""
 
     def __init__(
-        self, connection: Connection, client: Client, meter: StreamMeter, limits: Limits, early: EarlyStart
+        self,
+        connection: Connection,
+        client: Client,
+        meter: Meter,
+        limits: Limits,
+        early: EarlyStart,
+        refusals: Refusals,
     ) -> None:
         self._connection = connection
         self._client = client
         self._limits = limits
         self._early = early
+        self._refusals = refusals
         self.meter = meter
 
     async def run(
@@ -81,7 +102,7 @@ class StreamRelay:
         `collect` with all that the client has accepted, whole events. Raises AttemptFailed, AnswerBroken,
         EngineRefused, ClientGone.
         """
-        await _accepted(self._connection, self._limits, self._limits.first_content_s)
+        await _accepted(self._connection, self._limits, self._limits.first_content_s, self._refusals)
         on_accepted()
         if not self._connection.content_type.startswith(b"text/event-stream"):
             raise AttemptFailed("protocol_error", "the engine did not answer with a stream")
@@ -116,23 +137,18 @@ class StreamRelay:
             raise self._broken("answer_too_large", str(error)) from None
         except UpstreamFailed as failure:
             raise self._broken(failure.fault, failure.words) from None
-        if not data:
+        if not data and not meter.done:
             raise self._broken(Fault.LOST, "the engine ended its stream without an end marker")
         if meter.error is not None and not out:
-            self._raise_engine_error(meter.error)
+            refused = self._refusals.in_stream(meter.error)
+            raise AnswerBroken(str(refused)) if meter.content else refused
         return out
-
-    def _raise_engine_error(self, error: dict[str, Any]) -> None:
-        code = error.get("code")
-        if isinstance(code, int) and _is_clients(code) and not self.meter.content:
-            raise EngineRefused(code, orjson.dumps({"error": error}))
-        raise self._broken("engine_error", f"the engine reported an error: {error.get('message')}")
 
     def _broken(self, code: str, words: str) -> Exception:
         return AnswerBroken(words) if self.meter.content else AttemptFailed(code, words)
 
 
-async def _accepted(connection: Connection, limits: Limits, limit_s: float) -> None:
+async def _accepted(connection: Connection, limits: Limits, limit_s: float, refusals: Refusals) -> None:
     """Returns when the engine has answered 200."""
     try:
         await connection.headers(limit_s)
@@ -143,15 +159,26 @@ async def _accepted(connection: Connection, limits: Limits, limit_s: float) -> N
         raise _failed(failure) from None
     status = connection.status
     connection.release()
-    if _is_clients(status):
-        raise EngineRefused(status, _in_shape(body))
-    code = _code_of(body) if status == 503 else None
-    if code in _NOT_NOW:
-        raise AttemptFailed(code, f"the card takes no more calls just now ({code})", at_fault=False)
-    # A ticket that was not accepted, a model that is gone, a limit: nothing that the engine did wrong.
-    raise AttemptFailed(
-        f"engine_{status}", f"the engine answered {status}", at_fault=status not in _OUR_FAULT
-    )
+    raise refusals.in_answer(status, body)
+
+
+class EngineRefusals:
+    def in_answer(self, status: int, body: bytes) -> AttemptFailed | EngineRefused:
+        if _is_clients(status):
+            return EngineRefused(status, _in_shape(body))
+        code = _code_of(body) if status == 503 else None
+        if code in _NOT_NOW:
+            return AttemptFailed(code, f"the card takes no more calls just now ({code})", at_fault=False)
+        # A ticket that was not accepted, a model that is gone, a limit: nothing that the engine did wrong.
+        return AttemptFailed(
+            f"engine_{status}", f"the engine answered {status}", at_fault=status not in _OUR_FAULT
+        )
+
+    def in_stream(self, error: dict[str, Any]) -> AttemptFailed | EngineRefused:
+        code = error.get("code")
+        if isinstance(code, int) and _is_clients(code):
+            return EngineRefused(code, orjson.dumps({"error": error}))
+        return AttemptFailed("engine_error", f"the engine reported an error: {error.get('message')}")
 
 
 def _is_clients(status: int) -> bool:

@@ -10,6 +10,8 @@ from control_plane.vendors import Vendor
 
 # The request itself is at fault; every other refusal is between the operator and the vendor, or the vendor's.
 _CLIENTS_FAULT = frozenset({400, 413, 422})
+# Another moment may be better.
+_NOT_NOW = frozenset({408, 429, 503})
 _MOST_CHARACTERS = 2_000
 
 _WORDS = {
@@ -22,32 +24,36 @@ _WORDS = {
 }
 
 
-def refusal(vendor: Vendor, status: int, body: bytes) -> AttemptFailed | EngineRefused:
-    """What to raise for an answer with this status, which is not 200.
+class VendorRefusals:
+    """Of one vendor. Its own words reach the client only where the client can act on them: they may name the
+    operator's account."""
 
-    A vendor's own words reach the client only where the client can act on them: they may name the operator's
-    account.
-    """
-    if status in _CLIENTS_FAULT:
-        return _refused(vendor, status, _message(body))
-    if 300 <= status < 400:
-        words = f"answered with a redirect ({status}), and none is followed: correct its base_url"
-        return AttemptFailed("vendor_redirect", f"the vendor {vendor.name} {words}")
-    words = _WORDS.get(status, "failed")
-    return AttemptFailed(f"vendor_{status}", f"the vendor {vendor.name} {words} ({status})")
+    def __init__(self, vendor: Vendor) -> None:
+        self._vendor = vendor
 
+    def in_answer(self, status: int, body: bytes) -> AttemptFailed | EngineRefused:
+        """What to raise for an answer with this status, which is not 200."""
+        if status in _CLIENTS_FAULT:
+            return _refused(self._vendor, status, _message(body))
+        if 300 <= status < 400:
+            words = f"answered with a redirect ({status}), and none is followed: correct its base_url"
+            return self._failed("vendor_redirect", words)
+        words = f"{_WORDS.get(status, 'failed')} ({status})"
+        return self._failed(f"vendor_{status}", words, at_fault=status not in _NOT_NOW)
 
-def stream_refusal(vendor: Vendor, error: dict[str, Any]) -> AttemptFailed | EngineRefused:
-    """The same for an error that came inside a stream, before any content."""
-    code = error.get("code", error.get("status"))
-    if isinstance(code, int) and code in _CLIENTS_FAULT:
-        return _refused(vendor, code, str(error.get("message")))
-    return AttemptFailed("vendor_error", f"the vendor {vendor.name} broke off with an error")
+    def in_stream(self, error: dict[str, Any]) -> AttemptFailed | EngineRefused:
+        """The same for an error that a stream had in place of its first content."""
+        code = error.get("code", error.get("status"))
+        if isinstance(code, int) and code in _CLIENTS_FAULT:
+            return _refused(self._vendor, code, str(error.get("message")))
+        return self._failed("vendor_error", "broke off with an error")
 
+    def no_answer(self, words: str) -> AttemptFailed:
+        """For a 200 that carries something else than an answer."""
+        return self._failed("vendor_error", f"sent {words}")
 
-def no_answer(vendor: Vendor, words: str) -> AttemptFailed:
-    """For a 200 that carries something else than an answer."""
-    return AttemptFailed("vendor_error", f"the vendor {vendor.name} sent {words}")
+    def _failed(self, code: str, words: str, *, at_fault: bool = True) -> AttemptFailed:
+        return AttemptFailed(code, f"the vendor {self._vendor.name} {words}", at_fault=at_fault)
 
 
 def _refused(vendor: Vendor, status: int, message: str) -> EngineRefused:

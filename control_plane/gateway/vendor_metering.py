@@ -55,7 +55,6 @@ class VendorMeter:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._claimed: Tokens | None = None
-        self._accepted = False
         self._pieces = 0
         self._text_bytes = 0
         self._delivered = 0
@@ -81,12 +80,26 @@ class VendorMeter:
         return b"".join(out)
 
     @property
+    def claimed(self) -> Tokens | None:
+        """What the vendor says that it bills; None: it has not said."""
+        return self._claimed
+
+    @property
+    def claimed_delivered(self) -> Tokens | None:
+        """As `delivered`, by the vendor's word; None: it has not said."""
+        return self.delivered if self._claimed is not None else None
+
+    @property
+    def estimated_delivered(self) -> Tokens | None:
+        """As `delivered`, by the estimate; None: the vendor has said."""
+        return self.delivered if self._claimed is None else None
+
+    @property
     def generated(self) -> Tokens:
-        """What the vendor has told so far, or the estimate."""
+        """What the vendor has told so far, or the estimate. The prompt counts from the start."""
         if self._claimed is not None:
             return self._claimed
-        prompt = self._estimate.prompt_tokens if self._accepted else 0
-        return Tokens(prompt, self._estimate.completion(self._pieces, self._text_bytes))
+        return Tokens(self._estimate.prompt_tokens, self._estimate.completion(self._pieces, self._text_bytes))
 
     @property
     def delivered(self) -> Tokens:
@@ -110,7 +123,6 @@ class VendorMeter:
         self.error = _error_of(value)
         if self.error is not None:
             return b""
-        self._accepted = True
         choices = _choices_of(value)
         for choice in choices:
             self._count(choice)
@@ -152,21 +164,21 @@ class VendorMeter:
         return b""
 
 
-def tokens_of_answer(body: bytes, estimate: Estimate) -> Tokens:
-    """The usage of a whole answer, or its estimate. Raises NotAnAnswer."""
+def tokens_of_answer(body: bytes, estimate: Estimate) -> tuple[Tokens | None, Tokens | None]:
+    """Of a whole answer what the vendor says that it bills, or else the estimate. Raises NotAnAnswer."""
     value = _parsed(body)
     if value is None:
         raise NotAnAnswer("no JSON object")
-    if (error := _error_of(value)) is not None:
-        raise NotAnAnswer(f"an error: {error.get('message')}")
+    if _error_of(value) is not None:
+        raise NotAnAnswer("an error with status 200")
     choices = _choices_of(value)
     if not choices:
         raise NotAnAnswer("an object without choices")
     claimed = _claimed(value.get("usage"))
     if claimed is not None:
-        return claimed
+        return claimed, None
     text_bytes = sum(_text_bytes(choice, "message") for choice in choices)
-    return Tokens(estimate.prompt_tokens, estimate.completion(len(choices), text_bytes))
+    return None, Tokens(estimate.prompt_tokens, estimate.completion(len(choices), text_bytes))
 
 
 def _claimed(usage: object) -> Tokens | None:

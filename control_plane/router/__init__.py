@@ -26,7 +26,6 @@ from control_plane.router.facts import (
     CodingCall,
     GeneralCall,
     TenantFacts,
-    VendorModel,
     World,
 )
 from control_plane.router.fall_through import MAX_ATTEMPTS, FallThrough, RetryBudget
@@ -57,7 +56,6 @@ __all__ = [
     "RetryBudget",
     "TenantFacts",
     "ThirdPartyCard",
-    "VendorModel",
     "World",
     "decision_json",
     "is_reachable",

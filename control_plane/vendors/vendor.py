@@ -76,10 +76,11 @@ class Vendors:
                 found[name] = (*found.get(name, ()), model)
         return found
 
-    def serving(self, served_name: str) -> tuple[VendorModel, ...]:
-        """Every vendor's offer for a model, in the order in which to try them."""
-        return self._serving.get(served_name, ())
+    def serving(self, model: str) -> tuple[VendorModel, ...]:
+        """Every vendor's offer for a model, by its served name, in the order in which to try them."""
+        return self._serving.get(model, ())
 
-    @property
-    def served_names(self) -> frozenset[str]:
-        return frozenset(self._serving)
+    @cached_property
+    def models(self) -> Mapping[str, int]:
+        """Served names, and the largest context that a vendor has for each."""
+        return {name: max(offer.context_tokens for offer in offers) for name, offers in self._serving.items()}

@@ -17,7 +17,7 @@ from control_plane.gateway import Limits
 from control_plane.gateway.connection import Connection, Fault, UpstreamFailed
 from control_plane.gateway.relay import AttemptFailed
 from control_plane.gateway.request import CHAT_COMPLETIONS, read_request
-from control_plane.gateway.vendor_answer import refusal
+from control_plane.gateway.vendor_answer import VendorRefusals
 from control_plane.gateway.vendor_metering import Estimate, VendorMeter, tokens_of_answer
 from control_plane.gateway.vendor_pool import SocketAddress, VendorPool
 from control_plane.gateway.vendor_request import for_vendor, http_post
@@ -140,7 +140,7 @@ async def test_a_whole_answer_is_billed_by_the_vendors_word(tmp_path: Path, tls:
         connection = await here.begin(stream=False)
         body = await connection.read_whole(5, 100_000)
         connection.release()
-        assert tokens_of_answer(body, ESTIMATE) == BILLED
+        assert tokens_of_answer(body, ESTIMATE) == (BILLED, None)
 
 
 @pytest.mark.parametrize("model", ["crlf", "pretty", "comments", "no-end"])
@@ -175,7 +175,8 @@ async def test_refusals_and_redirects_are_failed_attempts_and_nothing_is_followe
 ) -> None:
     async with site(tmp_path, tls) as here:
         connection = await here.begin(model)
-        failed = refusal(here.vendor, connection.status, await connection.read_whole(5, 100_000))
+        body = await connection.read_whole(5, 100_000)
+        failed = VendorRefusals(here.vendor).in_answer(connection.status, body)
         connection.release()
         assert isinstance(failed, AttemptFailed)
         assert failed.code == code

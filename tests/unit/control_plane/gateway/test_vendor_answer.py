@@ -5,11 +5,12 @@ import json
 import pytest
 
 from control_plane.gateway.relay import AttemptFailed, EngineRefused
-from control_plane.gateway.vendor_answer import no_answer, refusal, stream_refusal
+from control_plane.gateway.vendor_answer import VendorRefusals
 from control_plane.vendors import Vendor, parse_base_url
 
 KEY = "sk-secret"
 VENDOR = Vendor("example", parse_base_url("https://api.example/v1"), KEY, None, {})
+REFUSALS = VendorRefusals(VENDOR)
 SAID = b'{"error": {"message": "account org-77 of key sk-secret is out of luck", "code": "x"}}'
 
 
@@ -30,7 +31,7 @@ SAID = b'{"error": {"message": "account org-77 of key sk-secret is out of luck",
 def test_what_is_not_the_clients_fault_is_a_failed_attempt_that_tells_nothing_of_the_account(
     status: int, code: str, words: str
 ) -> None:
-    failed = refusal(VENDOR, status, SAID)
+    failed = REFUSALS.in_answer(status, SAID)
     assert isinstance(failed, AttemptFailed)
     assert failed.code == code
     assert words in failed.words
@@ -40,7 +41,7 @@ def test_what_is_not_the_clients_fault_is_a_failed_attempt_that_tells_nothing_of
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_request_at_fault_is_refused_in_the_vendors_words_without_the_key(status: int) -> None:
-    refused = refusal(VENDOR, status, SAID)
+    refused = REFUSALS.in_answer(status, SAID)
     assert isinstance(refused, EngineRefused)
     assert refused.status == status
     error = json.loads(refused.body)["error"]
@@ -63,20 +64,29 @@ def test_a_request_at_fault_is_refused_in_the_vendors_words_without_the_key(stat
     ],
 )
 def test_a_refusal_of_any_shape_is_put_into_one(body: bytes, said: str) -> None:
-    refused = refusal(VENDOR, 400, body)
+    refused = REFUSALS.in_answer(400, body)
     assert isinstance(refused, EngineRefused)
     assert json.loads(refused.body)["error"]["message"].endswith(f"request: {said}")
 
 
 def test_an_error_inside_a_stream_means_the_same() -> None:
-    refused = stream_refusal(VENDOR, {"code": 400, "message": "bad"})
+    refused = REFUSALS.in_stream({"code": 400, "message": "bad"})
     assert isinstance(refused, EngineRefused)
     assert b"refused the request: bad" in refused.body
     for error in ({"code": 529}, {"code": "overloaded"}, {}):
-        failed = stream_refusal(VENDOR, error)
+        failed = REFUSALS.in_stream(error)
         assert isinstance(failed, AttemptFailed)
         assert failed.code == "vendor_error"
 
 
 def test_what_is_no_answer_is_a_failed_attempt() -> None:
-    assert no_answer(VENDOR, "no JSON object").words == "the vendor example sent no JSON object"
+    assert REFUSALS.no_answer("no JSON object").words == "the vendor example sent no JSON object"
+
+
+def test_only_what_another_moment_may_mend_is_not_held_against_the_vendor() -> None:
+    faults = {}
+    for status in (401, 404, 408, 429, 500, 503, 302):
+        failed = REFUSALS.in_answer(status, b"")
+        assert isinstance(failed, AttemptFailed)
+        faults[status] = failed.at_fault
+    assert faults == {401: True, 404: True, 408: False, 429: False, 500: True, 503: False, 302: True}

@@ -206,10 +206,17 @@ def test_an_estimate_never_exceeds_what_was_held() -> None:
     assert one.generated == one.delivered == Tokens(9, 50)
 
 
-def test_before_the_vendor_has_answered_nothing_is_estimated() -> None:
+def test_what_is_claimed_is_told_from_what_is_estimated() -> None:
     one = meter()
-    one.feed(b": PROCESSING\n\n")
-    assert one.generated == one.delivered == Tokens(0, 0)
+    one.feed(chunk("hello"))
+    one.mark_delivered()
+    assert (one.claimed, one.claimed_delivered, one.estimated_delivered) == (None, None, Tokens(9, 2))
+    one.feed(LAST)
+    assert (one.claimed, one.claimed_delivered, one.estimated_delivered) == (
+        Tokens(11, 3),
+        Tokens(11, 2),
+        None,
+    )
 
 
 def test_delivered_is_what_came_out_before_the_last_mark_and_no_more_than_is_billed() -> None:
@@ -275,10 +282,12 @@ def test_an_event_or_a_beginning_larger_than_allowed_is_an_error() -> None:
 def test_a_whole_answer_is_metered_in_any_form() -> None:
     answer = {"choices": [{"message": {"content": "Hello"}}], "usage": USAGE}
     for indent in (None, 2):
-        assert tokens_of_answer(json.dumps(answer, indent=indent).encode(), ESTIMATE) == Tokens(11, 3)
+        told = tokens_of_answer(json.dumps(answer, indent=indent).encode(), ESTIMATE)
+        assert told == (Tokens(11, 3), None)
     tool = {"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": "x" * 39}}]}}]}
-    assert tokens_of_answer(json.dumps(tool).encode(), ESTIMATE) == Tokens(9, 10)
-    assert tokens_of_answer(b'{"choices": [{"text": "12345678"}], "usage": null}', ESTIMATE) == Tokens(9, 2)
+    assert tokens_of_answer(json.dumps(tool).encode(), ESTIMATE) == (None, Tokens(9, 10))
+    text = b'{"choices": [{"text": "12345678"}], "usage": null}'
+    assert tokens_of_answer(text, ESTIMATE) == (None, Tokens(9, 2))
 
 
 @pytest.mark.parametrize(
@@ -289,7 +298,7 @@ def test_a_whole_answer_is_metered_in_any_form() -> None:
         (b"[]", "no JSON object"),
         (b"{}", "an object without choices"),
         (b'{"choices": []}', "an object without choices"),
-        (b'{"error": {"message": "busy"}, "choices": [{}]}', "an error: busy"),
+        (b'{"error": {"message": "busy"}, "choices": [{}]}', "an error with status 200"),
     ],
 )
 def test_what_is_no_answer_is_told_from_one(body: bytes, words: str) -> None:

@@ -74,11 +74,12 @@ def test_limits_that_are_written_replace_the_standard_ones(directory: Path) -> N
 
 def test_two_vendors_of_one_model_are_tried_in_the_files_order(directory: Path) -> None:
     second = HEAD.replace('"example"', '"another"')
-    vendors = load(directory, HEAD + MODEL + second + MODEL + MODEL.replace('"small"', '"large"'))
+    large = MODEL.replace('"small"', '"large"').replace("32768", "65536")
+    vendors = load(directory, HEAD + MODEL + second + large + MODEL)
     assert [model.vendor for model in vendors.serving("small")] == ["example", "another"]
     assert [model.vendor for model in vendors.serving("large")] == ["another"]
     assert vendors.serving("unheard-of") == ()
-    assert vendors.served_names == {"small", "large"}
+    assert vendors.models == {"small": 32_768, "large": 65_536}
     assert vendors.by_name["another"] is vendors.all[1]
 
 
