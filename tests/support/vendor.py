@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+from control_plane.vendors import Vendors, load_vendors
 from tests.support.gateway_engine import Exchange, Script, ScriptedEngine, scripted_engine
 from tests.support.vendor_tls import ServerTls
 
@@ -49,6 +50,27 @@ def fake_vendor(
     """`scripts` come before what a vendor does. No TLS: plain HTTP."""
     context = None if tls is None else tls.context()
     return scripted_engine(*scripts, otherwise=as_asked, listen=listen, tls=context)
+
+
+def configured(directory: Path, url: str, ca: Path | None, extra: str = "", **models: str) -> Vendors:
+    """The vendor "fake", read from a file as an operator writes it: under served names the vendor's own, by
+    default one for each behaviour. A token costs 2 micro-USD, one of the answer 5."""
+    directory.mkdir(parents=True, exist_ok=True)
+    key = directory / "vendor.key"
+    key.write_text(KEY + "\n")
+    key.chmod(0o600)
+    text = f'[[vendor]]\nname = "fake"\nbase_url = "{url}"\nkey_file = "vendor.key"\n{extra}\n'
+    if ca is not None:
+        text += f'ca_file = "{ca}"\n'
+    for served, name in (models or {each: each for each in BEHAVIOURS}).items():
+        text += (
+            f'[[vendor.model]]\nserved_name = "{served}"\nvendors_name = "{name}"\ncontext_tokens = 4096\n'
+        )
+        text += "max_output_tokens = 512\n"
+        text += "input_micro_usd_per_mtok = 2_000_000\noutput_micro_usd_per_mtok = 5_000_000\n"
+    path = directory / "vendors.toml"
+    path.write_text(text)
+    return load_vendors(path, default=path)
 
 
 async def as_asked(exchange: Exchange) -> None:
@@ -148,6 +170,9 @@ BEHAVIOURS: dict[str, Script] = {
     "pretty": _in_form(_pretty),
     "comments": _in_form(lambda event: b": PROCESSING\n\n" + event),
     "no-usage": _some_of(lambda event: b'"choices": []' not in event),
+    "greedy": _in_form(
+        lambda event: event.replace(b'"completion_tokens": 5', b'"completion_tokens": 500000')
+    ),
     "no-end": _some_of(lambda event: b"[DONE]" not in event),
     "redirect": _redirect,
     "stall": _stall,

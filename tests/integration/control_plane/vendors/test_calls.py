@@ -21,31 +21,15 @@ from control_plane.gateway.vendor_answer import VendorRefusals
 from control_plane.gateway.vendor_metering import Estimate, VendorMeter, tokens_of_answer
 from control_plane.gateway.vendor_pool import SocketAddress, VendorPool
 from control_plane.gateway.vendor_request import for_vendor, http_post
-from control_plane.vendors import Vendor, Vendors, load_vendors
+from control_plane.vendors import Vendor, Vendors
 from tests.support.gateway_engine import Exchange, ScriptedEngine
-from tests.support.vendor import BEHAVIOURS, COMPLETION_TOKENS, KEY, MODEL, PROMPT_TOKENS, WORDS, fake_vendor
+from tests.support.vendor import COMPLETION_TOKENS, KEY, MODEL, PROMPT_TOKENS, WORDS, configured, fake_vendor
 from tests.support.vendor_tls import ServerTls, make_tls
 
 TEXT = "".join(WORDS)
 BILLED = Tokens(PROMPT_TOKENS, COMPLETION_TOKENS)
 ESTIMATE = Estimate(prompt_tokens=7, most_completion_tokens=64)
 GONE = UpstreamFailed(Fault.CLIENT_GONE, "the client went away")
-
-
-def configured(directory: Path, url: str, ca: Path | None, extra: str = "") -> Vendors:
-    """Read from a file as an operator writes it; every behaviour of the fake vendor is one of its models."""
-    key = directory / "vendor.key"
-    key.write_text(KEY + "\n")
-    key.chmod(0o600)
-    text = f'[[vendor]]\nname = "fake"\nbase_url = "{url}"\nkey_file = "vendor.key"\n{extra}\n'
-    if ca is not None:
-        text += f'ca_file = "{ca}"\n'
-    for name in BEHAVIOURS:
-        text += f'[[vendor.model]]\nserved_name = "{name}"\nvendors_name = "{name}"\ncontext_tokens = 4096\n'
-        text += "max_output_tokens = 512\ninput_micro_usd_per_mtok = 1\noutput_micro_usd_per_mtok = 2\n"
-    path = directory / "vendors.toml"
-    path.write_text(text)
-    return load_vendors(path, default=path)
 
 
 @dataclass
