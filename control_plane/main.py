@@ -34,7 +34,7 @@ from control_plane.enrolment import (
     file_key_sha256,
 )
 from control_plane.fleet import Fleet, revoke
-from control_plane.gateway import Gateway, NoCounting, Rooms
+from control_plane.gateway import Gateway, NoCounting, Rooms, Siblings
 from control_plane.identifiers import AgentId
 from control_plane.store import Store, unix_ms
 from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_hub
@@ -109,6 +109,7 @@ def _build(settings: Settings, store: Store) -> _Built:
     access = AccessIndex(store)
     economy = EconomyIndex(store)
     card_classes = CardClasses.load(settings.catalogue)
+    siblings = Siblings(store)
     fleet = Fleet(
         store,
         authority,
@@ -116,6 +117,7 @@ def _build(settings: Settings, store: Store) -> _Built:
         catalogue,
         allow_direct=settings.allow_direct,
         card_classes=card_classes,
+        orphaned_before_unix_ms=lambda: siblings.orphaned_before_unix_ms,
     )
     pin = file_key_sha256(directory.tls_certificate)
 
@@ -151,13 +153,14 @@ def _build(settings: Settings, store: Store) -> _Built:
             create_invite=invite,
             revoke_agent=revoke_agent,
             refresh_access=access.refresh,
+            refresh_economy=economy.refresh,
         )
     )
     # A key of its own for the salts, so that neither use of the secret says anything of the other.
     salt_key = hmac.digest(secret, b"daalu-cache-salt", hashlib.sha256)
     vendors = load_vendors(settings.vendors, default=directory.vendors)
     rooms = Rooms(access, fleet, economy, NoCounting(), vendors)
-    gateway = Gateway(store, rooms, api, secret=salt_key)
+    gateway = Gateway(store, rooms, api, secret=salt_key, processes=lambda: siblings.count)
     listeners = [tls_listener(gateway, settings.listen, directory.tls_certificate, directory.tls_key)]
     if settings.listen_plain is not None:
         listeners.append(plain_listener(gateway, settings.listen_plain))
@@ -166,6 +169,7 @@ def _build(settings: Settings, store: Store) -> _Built:
         "economy": economy.run,
         "fleet": fleet.run,
         "gateway": gateway.run,
+        "siblings": siblings.run,
     }
 
     async def before_listening() -> None:

@@ -29,7 +29,7 @@ from control_plane.gateway.dispatch import CardDispatch
 from control_plane.gateway.errors import ClientGone, Condition, Refusal
 from control_plane.gateway.holds import Reserving
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.models import list_body, reachable_models
+from control_plane.gateway.models import list_body, model_objects, reachable_models
 from control_plane.gateway.pool import Pool
 from control_plane.gateway.ports import Access, Counting, Economy, Fleet
 from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, read_request
@@ -37,7 +37,7 @@ from control_plane.gateway.streams import InFlight
 from control_plane.gateway.vendor_dispatch import VendorDispatch
 from control_plane.identifiers import AgentId
 from control_plane.router import Breakers, RetryBudget
-from control_plane.store import Store
+from control_plane.store import Store, unix_ms
 from control_plane.store.tables import Purpose
 from control_plane.vendors import Vendors
 
@@ -196,8 +196,16 @@ class Gateway:
             return await asyncio.to_thread(read_request, path, body)
 
     async def _models(self, path: str, principal: Principal, client: AsgiClient) -> None:
-        view = self._parts.fleet.view
-        models = reachable_models(view, principal.tenant_id, self._started_unix_s)
+        parts = self._parts
+        contexts = reachable_models(
+            parts.fleet.view,
+            parts.economy,
+            parts.vendors,
+            parts.counting.models,
+            principal.tenant_id,
+            unix_ms(),
+        )
+        models = model_objects(contexts, self._started_unix_s)
         if path == MODELS_PATH:
             await _send_json(client, 200, list_body(models))
             return
@@ -206,7 +214,7 @@ class Gateway:
             if model["id"] == wanted:
                 await _send_json(client, 200, orjson.dumps(model))
                 return
-        message = f"the model {wanted[:200]!r} does not exist or no card of yours serves it now"
+        message = f"the model {wanted[:200]!r} does not exist or nothing that you may use serves it now"
         raise Refusal(Condition.MODEL_NOT_FOUND, message, param="model")
 
     def _authenticate(self, headers: RequestHeaders) -> Principal:

@@ -34,6 +34,8 @@ class Economy(Protocol):
 
     def offers(self, tenant_id: TenantId, model: str, now_unix_ms: int) -> Offers: ...
 
+    def priced_models(self) -> frozenset[str]: ...
+
 
 class AnswerText(Protocol):
     """What a client was given of one answer, kept to be counted."""
