@@ -17,7 +17,7 @@ from control_plane.economy import verify
 from control_plane.store import Store
 from control_plane.store.economy_tables import ExternalMonth, UsageRecord
 from control_plane.vendors import load_vendors
-from tests.support.gateway import OTHER_CODING_KEY, OTHER_KEY, Front, serving
+from tests.support.gateway import KEY, OTHER_CODING_KEY, OTHER_KEY, Front, serving
 from tests.support.gateway_engine import Exchange, Script, ScriptedEngine
 from tests.support.market import Terms, open_market
 from tests.support.vendor import COMPLETION_TOKENS, MODEL, PROMPT_TOKENS, WORDS, configured, fake_vendor
@@ -157,6 +157,18 @@ async def test_no_call_goes_out_for_a_tenant_that_was_not_allowed_it(
         reply = await here.post(ask())
         assert reply.status_code >= 400
         assert (here.vendor.connections, await here.usage()) == (0, [])
+
+
+async def test_the_models_of_vendors_are_listed_for_tenants_that_may_use_them(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    async with world(sqlite_store, tmp_path) as here, httpx2.AsyncClient() as http:
+        listed = {}
+        for key in (OTHER_KEY, KEY):
+            reply = await http.get(f"{here.front.url}/v1/models", headers={"authorization": f"Bearer {key}"})
+            listed[key] = {each["id"]: each["max_model_len"] for each in reply.json()["data"]}
+        assert listed[OTHER_KEY][MODEL] == 4_096
+        assert listed[KEY] == {}
 
 
 async def test_a_coding_call_never_goes_out(sqlite_store: Store, tmp_path: Path) -> None:
