@@ -56,6 +56,10 @@ class Refusals(Protocol):
         """To an error that a stream had in place of its first content."""
         ...
 
+    def words(self, error: dict[str, Any]) -> str:
+        """For the client, of an error that a stream had after content."""
+        ...
+
 
 async def relay_whole(
     connection: Connection, limits: Limits, on_accepted: Callable[[], None], refusals: Refusals
@@ -140,8 +144,9 @@ class StreamRelay:
         if not data and not meter.done:
             raise self._broken(Fault.LOST, "the engine ended its stream without an end marker")
         if meter.error is not None and not out:
-            refused = self._refusals.in_stream(meter.error)
-            raise AnswerBroken(str(refused)) if meter.content else refused
+            if meter.content:
+                raise AnswerBroken(self._refusals.words(meter.error))
+            raise self._refusals.in_stream(meter.error)
         return out
 
     def _broken(self, code: str, words: str) -> Exception:
@@ -178,7 +183,10 @@ class EngineRefusals:
         code = error.get("code")
         if isinstance(code, int) and _is_clients(code):
             return EngineRefused(code, orjson.dumps({"error": error}))
-        return AttemptFailed("engine_error", f"the engine reported an error: {error.get('message')}")
+        return AttemptFailed("engine_error", self.words(error))
+
+    def words(self, error: dict[str, Any]) -> str:
+        return f"the engine reported an error: {error.get('message')}"
 
 
 def _is_clients(status: int) -> bool:

@@ -46,7 +46,11 @@ class VendorRefusals:
         code = error.get("code", error.get("status"))
         if isinstance(code, int) and code in _CLIENTS_FAULT:
             return _refused(self._vendor, code, str(error.get("message")))
-        return self._failed("vendor_error", "broke off with an error")
+        return self._failed("vendor_error", "reported an error in its stream")
+
+    def words(self, error: dict[str, Any]) -> str:
+        """For the client, of an error that a stream had after content."""
+        return f"the vendor {self._vendor.name} reported an error in its stream"
 
     def no_answer(self, words: str) -> AttemptFailed:
         """For a 200 that carries something else than an answer."""
