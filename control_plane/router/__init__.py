@@ -20,6 +20,7 @@ from control_plane.router.candidates import (
     Reason,
     ThirdPartyCard,
 )
+from control_plane.router.choice import choose_model
 from control_plane.router.decision import AttemptEnd, Denial, decision_json, reasons_in_words
 from control_plane.router.facts import (
     CallFacts,
@@ -57,6 +58,7 @@ __all__ = [
     "TenantFacts",
     "ThirdPartyCard",
     "World",
+    "choose_model",
     "decision_json",
     "is_reachable",
     "plan",

@@ -11,6 +11,7 @@ import uvicorn
 from sqlmodel import col, select
 
 from control_plane.access import Principal
+from control_plane.catalogue import ModelNames
 from control_plane.economy import EconomyIndex
 from control_plane.fleet import AgentView, EngineView, FleetView, Liveness, TicketKey
 from control_plane.gateway import Gateway, Limits, NoCounting, Rooms
@@ -64,6 +65,9 @@ def fleet_view(*agents: AgentView) -> FleetView:
     for agent in agents:
         by_tenant[agent.tenant_id] = (*by_tenant.get(agent.tenant_id, ()), agent)
     return FleetView({agent.agent_id: agent for agent in agents}, by_tenant)
+
+
+NAMES = ModelNames({"tiny-random-llama": "tiny", "alias-of-tiny": "tiny"})
 
 
 class FixedFleet:
@@ -196,7 +200,7 @@ async def serving(
     fleet = FixedFleet(*agents)
     economy = EconomyIndex(store)
     await economy.refresh()
-    rooms = Rooms(FixedAccess(), fleet, economy, counting or NoCounting(), vendors or Vendors())
+    rooms = Rooms(FixedAccess(), fleet, economy, counting or NoCounting(), NAMES, vendors or Vendors())
     paths: list[str] = []
 
     async def fallback(scope: Any, receive: Any, send: Any) -> None:
