@@ -19,24 +19,16 @@ from control_plane.gateway.ending import Voided
 from control_plane.gateway.errors import ClientGone, Condition, Refusal, error_event
 from control_plane.gateway.holds import Denied, Holds, Reserving, ending_of
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.metering import Meter, StreamMeter, usage_of_answer
+from control_plane.gateway.metering import Meter
 from control_plane.gateway.models import own_models, reachable_models
 from control_plane.gateway.ports import AnswerText, Client, Counting, Economy, Fleet, Headers
+from control_plane.gateway.reading import AnswerBroken, AttemptFailed, EngineReading, EngineRefused, Reading
 from control_plane.gateway.record import AttemptRecord, CallRecord
 from control_plane.gateway.refusals import nobody_could
-from control_plane.gateway.relay import (
-    AnswerBroken,
-    AttemptFailed,
-    EngineRefusals,
-    EngineRefused,
-    Refusals,
-    StreamRelay,
-    relay_whole,
-)
+from control_plane.gateway.relay import StreamRelay, relay_whole
 from control_plane.gateway.request import InferenceRequest, affinity_of
 from control_plane.gateway.streams import InFlight
 from control_plane.gateway.vendor_dispatch import VendorDispatch
-from control_plane.gateway.vendor_metering import VendorMeter
 from control_plane.identifiers import new_attempt_id, new_call_id
 from control_plane.router import (
     AnyCandidate,
@@ -349,22 +341,23 @@ class _Call:
             parts.breakers.served(candidate.agent.agent_id)
 
     async def _relay(self, connection: Connection, attempt: AttemptRecord, max_tokens: int | None) -> None:
-        candidate, at_vendors = attempt.candidate, self._parts.at_vendors
-        if isinstance(candidate, AtVendor):
-            limits = at_vendors.limits(candidate)
-            refusals: Refusals = at_vendors.refusals(candidate)
-        else:
-            limits, refusals = self._parts.limits, EngineRefusals()
+        request, candidate = self._record.request, attempt.candidate
+        reading: Reading = (
+            self._parts.at_vendors.reading(candidate, request, max_tokens or 0)
+            if isinstance(candidate, AtVendor)
+            else EngineReading(request, self._parts.limits)
+        )
 
         def accepted() -> None:
             attempt.accepted = True
 
         if self._early is None:
-            body = await relay_whole(connection, limits, accepted, refusals)
-            await self._answer_whole(attempt, max_tokens, body)
+            body = await relay_whole(connection, reading, accepted)
+            claimed, self._estimated = reading.tokens_of(body)
+            await self._answer_whole(attempt, claimed, body)
             return
-        self._meter = self._new_meter(candidate, max_tokens)
-        relay = StreamRelay(connection, self._client, self._meter, limits, self._early, refusals)
+        self._meter = reading.meter()
+        relay = StreamRelay(connection, self._client, self._meter, reading, self._early)
         collect = self._text.events if self._text is not None else None
         await relay.run(accepted, self._first_content, collect)
         if await self._complete(self._meter.claimed):
@@ -372,14 +365,8 @@ class _Call:
         else:
             await self._client.end(error_event(Condition.UNRECORDABLE, _unsettled().message))
 
-    async def _answer_whole(self, attempt: AttemptRecord, max_tokens: int | None, body: bytes) -> None:
-        record, candidate = self._record, attempt.candidate
-        if isinstance(candidate, AtVendor):
-            claimed, self._estimated = self._parts.at_vendors.tokens_of_answer(
-                candidate, record.request, max_tokens or 0, body
-            )
-        else:
-            claimed = usage_of_answer(body)
+    async def _answer_whole(self, attempt: AttemptRecord, claimed: Tokens | None, body: bytes) -> None:
+        record = self._record
         if self._text is not None:
             self._text.whole(body)
         if await self._complete(claimed):
@@ -390,17 +377,6 @@ class _Call:
         record.outcome, record.http_status = CallOutcome.FAILED, Condition.UNRECORDABLE.value.status
         record.error_code = Condition.UNRECORDABLE.value.code
         raise _unsettled()
-
-    def _new_meter(self, candidate: AnyCandidate, max_tokens: int | None) -> Meter:
-        request = self._record.request
-        if isinstance(candidate, AtVendor):
-            return self._parts.at_vendors.meter(candidate, request, max_tokens or 0)
-        return StreamMeter(
-            choices=request.choices,
-            keep_usage=request.wants_usage,
-            keep_running_usage=request.wants_running_usage,
-            max_event_bytes=self._parts.limits.event_bytes,
-        )
 
     async def _checkpoints(self, attempt: AttemptRecord) -> None:
         while True:
@@ -499,7 +475,7 @@ class _Call:
 
     def _estimate(self) -> Tokens | None:
         """Of what a vendor delivered; None: the vendor has said, or no vendor has answered."""
-        if isinstance(self._meter, VendorMeter) and self._record.attempts[-1].accepted:
+        if self._meter is not None and self._record.attempts[-1].accepted:
             return self._meter.estimated_delivered
         return self._estimated
 

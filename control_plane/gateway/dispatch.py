@@ -10,8 +10,8 @@ from control_plane.gateway.allowlist import without_dropped
 from control_plane.gateway.connection import Connection, Fault
 from control_plane.gateway.pool import Pool
 from control_plane.gateway.ports import Fleet
+from control_plane.gateway.reading import AttemptFailed
 from control_plane.gateway.record import AttemptRecord, CallRecord
-from control_plane.gateway.relay import AttemptFailed
 from control_plane.gateway.request import EngineFields, for_engine
 from control_plane.gateway.ticket import Admission, mint
 from control_plane.router import CardCandidate, OwnCard

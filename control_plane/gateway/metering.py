@@ -39,6 +39,8 @@ class Meter(Protocol):
     @property
     def claimed_delivered(self) -> Tokens | None: ...
     @property
+    def estimated_delivered(self) -> Tokens | None: ...
+    @property
     def delivered(self) -> Tokens: ...
 
 
@@ -92,6 +94,11 @@ class StreamMeter:
     def claimed_delivered(self) -> Tokens | None:
         """As `delivered`; None: the engine has said nothing of what it used."""
         return self.delivered if self.claimed is not None else None
+
+    @property
+    def estimated_delivered(self) -> None:
+        """Engines are not estimated: what they do not tell, the gateway counts."""
+        return
 
     @property
     def generated(self) -> Tokens:

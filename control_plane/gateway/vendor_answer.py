@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from control_plane.gateway.errors import Condition, error_body
-from control_plane.gateway.relay import AttemptFailed, EngineRefused
+from control_plane.gateway.reading import AttemptFailed, EngineRefused
 from control_plane.vendors import Vendor
 
 # The request itself is at fault; every other refusal is between the operator and the vendor, or the vendor's.

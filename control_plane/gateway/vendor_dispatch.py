@@ -43,28 +43,9 @@ class VendorDispatch:
         body = for_vendor(request, candidate.model, max_tokens)
         return http_post(self._vendor(candidate), request.path, body, streamed=request.streamed)
 
-    def limits(self, candidate: AtVendor) -> Limits:
-        return self._limits[candidate.model.vendor]
-
-    def refusals(self, candidate: AtVendor) -> VendorRefusals:
-        return VendorRefusals(self._vendor(candidate))
-
-    def meter(self, candidate: AtVendor, request: InferenceRequest, max_tokens: int) -> VendorMeter:
-        return VendorMeter(
-            choices=request.choices * request.prompts,
-            keep_usage=request.wants_usage,
-            max_event_bytes=self.limits(candidate).event_bytes,
-            estimate=_estimate(request, max_tokens),
-        )
-
-    def tokens_of_answer(
-        self, candidate: AtVendor, request: InferenceRequest, max_tokens: int, body: bytes
-    ) -> tuple[Tokens | None, Tokens | None]:
-        """Claimed, or else estimated. Raises AttemptFailed where the body is no answer."""
-        try:
-            return tokens_of_answer(body, _estimate(request, max_tokens))
-        except NotAnAnswer as reason:
-            raise self.refusals(candidate).no_answer(str(reason)) from None
+    def reading(self, candidate: AtVendor, request: InferenceRequest, max_tokens: int) -> "VendorReading":
+        vendor = self._vendor(candidate)
+        return VendorReading(vendor, request, self._limits[vendor.name], max_tokens)
 
     def sweep(self) -> None:
         """Closes connections that have been idle for too long."""
@@ -77,6 +58,27 @@ class VendorDispatch:
         return self._vendors.by_name[candidate.model.vendor]
 
 
-def _estimate(request: InferenceRequest, max_tokens: int) -> Estimate:
-    prompt = -(-request.prompt_characters // BYTES_PER_TOKEN) * request.prompts
-    return Estimate(prompt, max_tokens * request.choices * request.prompts)
+class VendorReading:
+    """How one answer of a vendor is read. `max_tokens`: as in VendorDispatch.request()."""
+
+    def __init__(self, vendor: Vendor, request: InferenceRequest, limits: Limits, max_tokens: int) -> None:
+        self._request = request
+        prompt = -(-request.prompt_characters // BYTES_PER_TOKEN) * request.prompts
+        self._estimate = Estimate(prompt, max_tokens * request.choices * request.prompts)
+        self.limits = limits
+        self.refusals = VendorRefusals(vendor)
+
+    def meter(self) -> VendorMeter:
+        return VendorMeter(
+            choices=self._request.choices * self._request.prompts,
+            keep_usage=self._request.wants_usage,
+            max_event_bytes=self.limits.event_bytes,
+            estimate=self._estimate,
+        )
+
+    def tokens_of(self, body: bytes) -> tuple[Tokens | None, Tokens | None]:
+        """Claimed, or else estimated. Raises AttemptFailed where the body is no answer."""
+        try:
+            return tokens_of_answer(body, self._estimate)
+        except NotAnAnswer as reason:
+            raise self.refusals.no_answer(str(reason)) from None

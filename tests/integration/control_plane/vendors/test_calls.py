@@ -15,7 +15,7 @@ import pytest
 from control_plane.economy import Tokens
 from control_plane.gateway import Limits
 from control_plane.gateway.connection import Connection, Fault, UpstreamFailed
-from control_plane.gateway.relay import AttemptFailed
+from control_plane.gateway.reading import AttemptFailed
 from control_plane.gateway.request import CHAT_COMPLETIONS, read_request
 from control_plane.gateway.vendor_answer import VendorRefusals
 from control_plane.gateway.vendor_metering import Estimate, VendorMeter, tokens_of_answer

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from control_plane.gateway.relay import AttemptFailed, EngineRefused
+from control_plane.gateway.reading import AttemptFailed, EngineRefused
 from control_plane.gateway.vendor_answer import VendorRefusals
 from control_plane.vendors import Vendor, parse_base_url
 
