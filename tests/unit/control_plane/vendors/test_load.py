@@ -62,6 +62,13 @@ def test_a_vendor_is_read_with_its_models_prices_and_standard_limits(directory: 
     assert model.price == PriceTerms(150_000, 600_000, 150_000)
 
 
+def test_the_example_of_the_documentation_is_one(directory: Path) -> None:
+    page = Path(__file__).parents[4] / "docs" / "vendors.md"
+    example = page.read_text().split("```toml\n")[1].split("```")[0]
+    [vendor] = load(directory, example).all
+    assert vendor.models["qwen3-8b"].price == PriceTerms(100_000, 400_000, 100_000)
+
+
 def test_limits_that_are_written_replace_the_standard_ones(directory: Path) -> None:
     lines = "connect_s = 2\nfirst_content_s = 30.5\nstream_gap_s = 9\nwhole_answer_s = 99\n"
     lines += "idle_connection_s = 4\nconnections = 7\n"
