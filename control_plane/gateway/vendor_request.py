@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from control_plane.gateway.request import CHAT_COMPLETIONS, InferenceRequest
+from control_plane.gateway.request import CHAT_COMPLETIONS, COMPLETIONS, InferenceRequest
 from control_plane.vendors import Vendor, VendorModel
 
 _USER_AGENT = "daalu"
@@ -19,7 +19,7 @@ _CHAT = _BOTH | {
     "logprobs", "top_logprobs", "reasoning_effort", "parallel_tool_calls",
     "tools", "tool_choice", "functions", "function_call", "response_format", "messages",
 }  # fmt: skip
-_COMPLETIONS = _BOTH | {"logprobs", "suffix", "prompt"}
+_ALLOWED = {CHAT_COMPLETIONS: _CHAT, COMPLETIONS: _BOTH | {"logprobs", "suffix", "prompt"}}
 
 # Set here, whatever the client had.
 _SET = frozenset({"model", "stream", "stream_options", "max_tokens", "max_completion_tokens"})
@@ -54,8 +54,9 @@ def fields_for_vendors(request: InferenceRequest) -> dict[str, Any]:
 
     Raises NotForVendors.
     """
-    chat = request.path == CHAT_COMPLETIONS
-    allowed = _CHAT if chat else _COMPLETIONS
+    if request.path not in _ALLOWED:
+        raise NotForVendors("input", "is not sent to vendors: they are asked for no embeddings")
+    allowed = _ALLOWED[request.path]
     kept: dict[str, Any] = {}
     for key, value in request.body.items():
         # Null is the same as absent.
@@ -66,7 +67,7 @@ def fields_for_vendors(request: InferenceRequest) -> dict[str, Any]:
         # What is off or empty changes nothing. `logit_bias` is not here: its token ids are one model's.
         elif value not in (False, "", [], {}):
             raise NotForVendors(key[:100], "is not sent to vendors, and the answer depends on it")
-    if chat:
+    if request.path == CHAT_COMPLETIONS:
         kept["messages"] = [_message(number, each) for number, each in enumerate(kept["messages"])]
         _check_tools(kept)
     else:

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from control_plane.economy import PriceTerms
-from control_plane.gateway.request import CHAT_COMPLETIONS, COMPLETIONS, InferenceRequest, read_request
+from control_plane.gateway.request import (
+    CHAT_COMPLETIONS,
+    COMPLETIONS,
+    EMBEDDINGS,
+    InferenceRequest,
+    read_request,
+)
 from control_plane.gateway.vendor_request import NotForVendors, for_vendor, http_post
 from control_plane.vendors import Vendor, VendorModel, parse_base_url
 
@@ -169,6 +175,12 @@ def test_completions_take_text_and_no_tokens() -> None:
     for prompt in (None, [], [1, 2], [[1, 2]]):
         with pytest.raises(NotForVendors, match="prompt"):
             sent(path=COMPLETIONS, prompt=prompt)
+
+
+def test_vendors_are_asked_for_no_embeddings() -> None:
+    embedding = read_request(EMBEDDINGS, b'{"model": "small", "input": "hi"}')
+    with pytest.raises(NotForVendors, match="no embeddings"):
+        for_vendor(embedding, MODEL, 0)
 
 
 @pytest.mark.parametrize(
