@@ -13,20 +13,22 @@ from control_plane.catalogue import AUTO, ModelNames
 from control_plane.economy import Tokens, pin_for
 from control_plane.gateway.allowlist import check_shared
 from control_plane.gateway.connection import Connection, Fault, UpstreamFailed
-from control_plane.gateway.dispatch import CardDispatch, VendorDispatch
+from control_plane.gateway.dispatch import CardDispatch
 from control_plane.gateway.early import EarlyStart
 from control_plane.gateway.ending import Voided
 from control_plane.gateway.errors import ClientGone, Condition, Refusal, error_event
 from control_plane.gateway.holds import Denied, Holds, Reserving, ending_of
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.metering import StreamMeter, usage_of_answer
+from control_plane.gateway.metering import Meter
 from control_plane.gateway.models import own_models, reachable_models
-from control_plane.gateway.ports import AnswerText, Client, Counting, Economy, Fleet, Headers, Vendors
+from control_plane.gateway.ports import AnswerText, Client, Counting, Economy, Fleet, Headers
+from control_plane.gateway.reading import AnswerBroken, AttemptFailed, EngineReading, EngineRefused, Reading
 from control_plane.gateway.record import AttemptRecord, CallRecord
 from control_plane.gateway.refusals import nobody_could
-from control_plane.gateway.relay import AnswerBroken, AttemptFailed, EngineRefused, StreamRelay, relay_whole
+from control_plane.gateway.relay import StreamRelay, relay_whole
 from control_plane.gateway.request import InferenceRequest, affinity_of
 from control_plane.gateway.streams import InFlight
+from control_plane.gateway.vendor_dispatch import VendorDispatch
 from control_plane.identifiers import new_attempt_id, new_call_id
 from control_plane.router import (
     AnyCandidate,
@@ -48,6 +50,7 @@ from control_plane.router import (
 )
 from control_plane.store import unix_ms
 from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose, Tier
+from control_plane.vendors import Vendors
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +136,9 @@ class _Call:
         self._started = time.monotonic()
         self._served_by: AnyCandidate | None = None
         self._early: EarlyStart | None = None
-        self._meter: StreamMeter | None = None
+        self._meter: Meter | None = None
+        # Of a vendor's whole answer, where the vendor did not say what it bills.
+        self._estimated: Tokens | None = None
         # Of the present attempt, where the gateway has to count by itself: what the client was given.
         self._text: AnswerText | None = None
 
@@ -243,9 +248,9 @@ class _Call:
             await parts.reserving.book.write(record)
             return None
         try:
+            self._check_fields(candidate)
             if isinstance(candidate, AtVendor):
                 return await self._holds.reserve(candidate, attempt)
-            _check_shared(candidate, record.request)
             try:
                 return await self._holds.reserve(candidate, attempt)
             except Denied as denied:
@@ -261,6 +266,18 @@ class _Call:
                 # Else nobody knows whether the hold was written: the attempt stays, to be given back.
                 record.attempts.pop()
             raise
+
+    def _check_fields(self, candidate: OperatorCard | ThirdPartyCard | AtVendor) -> None:
+        """Raises Denied for a request that may not go there as it is."""
+        if isinstance(candidate, AtVendor):
+            where, check = candidate.model.vendor, self._parts.at_vendors.check
+        else:
+            where, check = candidate.offer.pool_name, check_shared
+        try:
+            check(self._record.request)
+        except Refusal as refusal:
+            denial = Denial(candidate.tier, where, refusal.code, refusal.message)
+            raise Denied(denial, refusal.condition) from None
 
     async def _exact_prompt_tokens(self, candidate: OperatorCard | ThirdPartyCard) -> int | None:
         """Where the bound did not fit: what the prompt really has; None: cannot be counted."""
@@ -281,7 +298,7 @@ class _Call:
         checkpoints: asyncio.Task[None] | None = None
         try:
             if isinstance(candidate, AtVendor):
-                request = parts.at_vendors.request(candidate, record.request, max_tokens)
+                request = parts.at_vendors.request(candidate, record.request, max_tokens or 0)
                 carried: Any = nullcontext()
             else:
                 request = parts.cards.request(candidate, record, attempt, max_tokens)
@@ -298,7 +315,7 @@ class _Call:
                 self._text = parts.counting.text_of(record.request)
             with carried:
                 connection.begin(request)
-                await self._relay(connection, attempt)
+                await self._relay(connection, attempt, max_tokens)
         except AttemptFailed as failed:
             if self._client.gone:
                 raise ClientGone from None
@@ -312,7 +329,8 @@ class _Call:
                 parts.breakers.failed(candidate.agent.agent_id, time.monotonic())
             raise
         except EngineRefused as refused:
-            self._end_attempt(AttemptOutcome.FAILED, Tokens(), f"engine_{refused.status}")
+            who = "vendor" if isinstance(candidate, AtVendor) else "engine"
+            self._end_attempt(AttemptOutcome.FAILED, Tokens(), f"{who}_{refused.status}")
             raise
         finally:
             if checkpoints is not None:
@@ -322,38 +340,43 @@ class _Call:
         if not isinstance(candidate, AtVendor):
             parts.breakers.served(candidate.agent.agent_id)
 
-    async def _relay(self, connection: Connection, attempt: AttemptRecord) -> None:
-        parts, record, request = self._parts, self._record, self._record.request
+    async def _relay(self, connection: Connection, attempt: AttemptRecord, max_tokens: int | None) -> None:
+        request, candidate = self._record.request, attempt.candidate
+        reading: Reading = (
+            self._parts.at_vendors.reading(candidate, request, max_tokens or 0)
+            if isinstance(candidate, AtVendor)
+            else EngineReading(request, self._parts.limits)
+        )
 
         def accepted() -> None:
             attempt.accepted = True
 
         if self._early is None:
-            body = await relay_whole(connection, parts.limits, accepted)
-            if self._text is not None:
-                self._text.whole(body)
-            if await self._complete(usage_of_answer(body)):
-                await self._answer(200, body)
-            else:
-                # The client gets none of it, so it pays for none of it.
-                record.ending = Voided(attempt.id)
-                record.outcome, record.http_status = CallOutcome.FAILED, Condition.UNRECORDABLE.value.status
-                record.error_code = Condition.UNRECORDABLE.value.code
-                raise _unsettled()
+            body = await relay_whole(connection, reading, accepted)
+            claimed, self._estimated = reading.tokens_of(body)
+            await self._answer_whole(attempt, claimed, body)
             return
-        self._meter = StreamMeter(
-            choices=request.choices,
-            keep_usage=request.wants_usage,
-            keep_running_usage=request.wants_running_usage,
-            max_event_bytes=parts.limits.event_bytes,
-        )
-        relay = StreamRelay(connection, self._client, self._meter, parts.limits, self._early)
+        self._meter = reading.meter()
+        relay = StreamRelay(connection, self._client, self._meter, reading, self._early)
         collect = self._text.events if self._text is not None else None
         await relay.run(accepted, self._first_content, collect)
         if await self._complete(self._meter.claimed):
             await relay.end()
         else:
             await self._client.end(error_event(Condition.UNRECORDABLE, _unsettled().message))
+
+    async def _answer_whole(self, attempt: AttemptRecord, claimed: Tokens | None, body: bytes) -> None:
+        record = self._record
+        if self._text is not None:
+            self._text.whole(body)
+        if await self._complete(claimed):
+            await self._answer(200, body)
+            return
+        # The client gets none of it, so it pays for none of it.
+        record.ending = Voided(attempt.id)
+        record.outcome, record.http_status = CallOutcome.FAILED, Condition.UNRECORDABLE.value.status
+        record.error_code = Condition.UNRECORDABLE.value.code
+        raise _unsettled()
 
     async def _checkpoints(self, attempt: AttemptRecord) -> None:
         while True:
@@ -368,7 +391,7 @@ class _Call:
     async def _give_back(self, failure: AttemptFailed) -> None:
         """Ends an attempt that delivered nothing, before the next: its hold is free again."""
         self._end_attempt(AttemptOutcome.FAILED, Tokens(), failure.code)
-        self._meter = self._text = None
+        self._meter = self._text = self._estimated = None
         record = self._record
         last = record.attempts[-1]
         if last.tier is not Tier.OWN:
@@ -386,7 +409,7 @@ class _Call:
 
     async def _complete(self, claimed: Tokens | None) -> bool:
         """Whether the settlement is durable."""
-        self._end_attempt(AttemptOutcome.COMPLETE, claimed or Tokens(), None)
+        self._end_attempt(AttemptOutcome.COMPLETE, claimed or self._estimate() or Tokens(), None)
         return await self._settle(CallOutcome.COMPLETE, 200, None, claimed)
 
     async def _settle_delivered(
@@ -394,7 +417,8 @@ class _Call:
     ) -> None:
         """What the client was given before the answer ended early."""
         delivered = self._delivered()
-        self._end_attempt(attempt, delivered or Tokens(), str(broken) if broken else None)
+        told = delivered or self._estimate() or Tokens()
+        self._end_attempt(attempt, told, str(broken) if broken else None)
         code = Condition.STREAM_BROKEN.value.code if broken else None
         await self._settle(call, 200 if self._client.started else None, code, delivered)
 
@@ -429,8 +453,11 @@ class _Call:
         return await book.settle(record)
 
     async def _count(self, attempt: AttemptRecord) -> Tokens | None:
-        """The gateway's own count, where the card's word alone is not enough."""
+        """The gateway's own count, where the card's word alone is not enough; its estimate, where a vendor
+        gave no word."""
         text, candidate = self._text, attempt.candidate
+        if isinstance(candidate, AtVendor):
+            return self._estimate()
         if text is None or not isinstance(candidate, ThirdPartyCard) or candidate.agent.engine is None:
             return None
         if not attempt.accepted:
@@ -445,6 +472,12 @@ class _Call:
     def _delivered(self) -> Tokens | None:
         """By the engine's word; None: it has said nothing."""
         return self._meter.claimed_delivered if self._meter is not None else None
+
+    def _estimate(self) -> Tokens | None:
+        """Of what a vendor delivered; None: the vendor has said, or no vendor has answered."""
+        if self._meter is not None and self._record.attempts[-1].accepted:
+            return self._meter.estimated_delivered
+        return self._estimated
 
     def _elapsed_ms(self) -> float:
         return round((time.monotonic() - self._started) * 1000, 2)
@@ -467,14 +500,6 @@ class _Call:
 class _KeptConnectionLost(AttemptFailed):
     """A kept connection closed before it answered with a byte: most likely it had been closed by the engine
     before the request reached it. A new attempt, with a ticket of its own, may use a new connection."""
-
-
-def _check_shared(candidate: OperatorCard | ThirdPartyCard, request: InferenceRequest) -> None:
-    try:
-        check_shared(request)
-    except Refusal as refusal:
-        denial = Denial(Tier.POOL, candidate.offer.pool_name, refusal.code, refusal.message)
-        raise Denied(denial, refusal.condition) from None
 
 
 def _same_place(other: AnyCandidate, denied: AnyCandidate) -> bool:

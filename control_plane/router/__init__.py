@@ -27,7 +27,6 @@ from control_plane.router.facts import (
     CodingCall,
     GeneralCall,
     TenantFacts,
-    VendorModel,
     World,
 )
 from control_plane.router.fall_through import MAX_ATTEMPTS, FallThrough, RetryBudget
@@ -58,7 +57,6 @@ __all__ = [
     "RetryBudget",
     "TenantFacts",
     "ThirdPartyCard",
-    "VendorModel",
     "World",
     "choose_model",
     "decision_json",

@@ -11,8 +11,8 @@ from typing import TypeAlias
 from control_plane.economy import ExternalPolicy, PoolCard, PoolOffer
 from control_plane.fleet import AgentView
 from control_plane.identifiers import AgentId
-from control_plane.router.facts import VendorModel
 from control_plane.store.tables import Tier
+from control_plane.vendors import VendorModel
 
 
 class Reason(StrEnum):

@@ -3,9 +3,10 @@
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
-from control_plane.economy import ExternalPolicy, Offers, Pin, PriceTerms
+from control_plane.economy import ExternalPolicy, Offers, Pin
 from control_plane.fleet import FleetView
 from control_plane.identifiers import AgentId, TenantId
+from control_plane.vendors import VendorModel
 
 # The densest text that tokenizers make, near enough: runs of blanks apart, a token covers fewer characters.
 # Estimates for leaving a card out use it, so that no card is left out that could have served.
@@ -50,18 +51,6 @@ class TenantFacts:
     external: ExternalPolicy = field(default_factory=ExternalPolicy)
     # Where alone this call may go, if an administrator said so.
     pin: Pin | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class VendorModel:
-    """A vendor that serves the call's model, by the operator's configuration."""
-
-    vendor: str
-    # What our clients ask for, and what the vendor calls it.
-    served_name: str
-    vendors_name: str
-    context_tokens: int
-    price: PriceTerms
 
 
 @dataclass(frozen=True, slots=True)

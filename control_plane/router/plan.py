@@ -202,6 +202,9 @@ def _vendors(call: CallFacts, tenant: TenantFacts, world: World) -> tuple[list[A
         elif needed > model.context_tokens:
             words = f"at least {needed} tokens are needed, {model.vendor} takes {model.context_tokens}"
             left_out.append(LeftOut(Tier.EXTERNAL, Reason.CONTEXT_TOO_SMALL, words))
+        elif call.max_tokens is not None and call.max_tokens > model.max_output_tokens:
+            words = f"{model.vendor} answers with at most {model.max_output_tokens} tokens"
+            left_out.append(LeftOut(Tier.EXTERNAL, Reason.CONTEXT_TOO_SMALL, words))
         else:
             vendors.append(AtVendor(model, policy))
     return vendors, left_out
