@@ -3,80 +3,41 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 from control_plane.access import Principal
-from control_plane.catalogue import AUTO, ModelNames
-from control_plane.economy import Tokens, pin_for
+from control_plane.economy import Tokens
 from control_plane.gateway.allowlist import check_shared
 from control_plane.gateway.connection import Connection, Fault, UpstreamFailed
-from control_plane.gateway.dispatch import CardDispatch
 from control_plane.gateway.early import EarlyStart
-from control_plane.gateway.ending import Voided
 from control_plane.gateway.errors import ClientGone, Condition, Refusal, error_event
-from control_plane.gateway.holds import Denied, Holds, Reserving, ending_of
-from control_plane.gateway.limits import Limits
-from control_plane.gateway.metering import Meter
-from control_plane.gateway.models import own_models, reachable_models
-from control_plane.gateway.ports import AnswerText, Client, Counting, Economy, Fleet, Headers
+from control_plane.gateway.holds import Denied, Holds
+from control_plane.gateway.parts import Parts
+from control_plane.gateway.planning import plan_call
+from control_plane.gateway.ports import Client, Headers
 from control_plane.gateway.reading import AnswerBroken, AttemptFailed, EngineReading, EngineRefused, Reading
 from control_plane.gateway.record import AttemptRecord, CallRecord
 from control_plane.gateway.refusals import nobody_could
 from control_plane.gateway.relay import StreamRelay, relay_whole
-from control_plane.gateway.request import InferenceRequest, affinity_of
-from control_plane.gateway.streams import InFlight
-from control_plane.gateway.vendor_dispatch import VendorDispatch
+from control_plane.gateway.request import InferenceRequest
+from control_plane.gateway.settling import Settling, unsettled
 from control_plane.identifiers import new_attempt_id, new_call_id
 from control_plane.router import (
     AnyCandidate,
     AtVendor,
-    Breakers,
-    CodingCall,
     Denial,
     FallThrough,
-    GeneralCall,
     OperatorCard,
     OwnCard,
-    Plan,
-    RetryBudget,
-    TenantFacts,
     ThirdPartyCard,
-    World,
-    choose_model,
-    plan,
 )
 from control_plane.store import unix_ms
-from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose, Tier
-from control_plane.vendors import Vendors
+from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose
 
 logger = logging.getLogger(__name__)
 
 JSON_TYPE = (b"content-type", b"application/json")
-
-Own = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What all calls share."""
-
-    reserving: Reserving
-    fleet: Fleet
-    economy: Economy
-    counting: Counting
-    names: ModelNames
-    vendors: Vendors
-    cards: CardDispatch
-    at_vendors: VendorDispatch
-    in_flight: InFlight
-    breakers: Breakers
-    retries: RetryBudget
-    limits: Limits
-    # Runs a task that outlives the request which started it.
-    own: Own
 
 
 async def serve(
@@ -84,47 +45,9 @@ async def serve(
 ) -> None:
     """Answers one call. Raises Refusal (nothing was sent; the caller translates it) and ClientGone."""
     record = CallRecord(
-        new_call_id(), principal, purpose, request, _plan(parts, principal, purpose, request), unix_ms()
+        new_call_id(), principal, purpose, request, plan_call(parts, principal, purpose, request), unix_ms()
     )
     await _Call(parts, record, client).run()
-
-
-def _plan(
-    parts: Parts, principal: Principal, purpose: Purpose, request: InferenceRequest
-) -> Plan[AnyCandidate]:
-    model = _model(parts, principal, purpose, request)
-    offers = parts.economy.offers(principal.tenant_id, model, unix_ms())
-    terms = parts.economy.tenant(principal.tenant_id)
-    pin = pin_for(terms.pins, model, purpose)
-    tenant = TenantFacts(principal.tenant_id, offers, terms.external, pin)
-    world = World(
-        parts.fleet.view,
-        parts.in_flight.counts,
-        parts.breakers.open_at(time.monotonic()),
-        parts.counting.models,
-        () if purpose is Purpose.CODING else parts.vendors.serving(model),
-    )
-    kind = CodingCall if purpose is Purpose.CODING else GeneralCall
-    call = kind(
-        model,
-        request.prompt_characters,
-        request.max_tokens,
-        request.text_only,
-        affinity_of(request) if offers.usable else 0,
-    )
-    return plan(call, tenant, world)
-
-
-def _model(parts: Parts, principal: Principal, purpose: Purpose, request: InferenceRequest) -> str:
-    """The served name of what the client asked for, by whatever name."""
-    model = parts.names.served_name(request.model)
-    if model != AUTO:
-        return model
-    view, tenant_id = parts.fleet.view, principal.tenant_id
-    reachable = reachable_models(
-        view, parts.economy, parts.vendors, parts.counting.models, tenant_id, unix_ms()
-    )
-    return choose_model(purpose, own_models(view, tenant_id), reachable, parts.names) or model
 
 
 class _Call:
@@ -133,48 +56,47 @@ class _Call:
         self._record = record
         self._client = client
         self._holds = Holds(parts.reserving, record)
-        self._started = time.monotonic()
+        self._settling = Settling(parts, record, self._holds)
         self._served_by: AnyCandidate | None = None
         self._early: EarlyStart | None = None
-        self._meter: Meter | None = None
-        # Of a vendor's whole answer, where the vendor did not say what it bills.
-        self._estimated: Tokens | None = None
-        # Of the present attempt, where the gateway has to count by itself: what the client was given.
-        self._text: AnswerText | None = None
 
     async def run(self) -> None:
         try:
             await self._run()
         except Refusal as refusal:
             refusal.headers.update((name.decode(), value.decode()) for name, value in self._served_headers())
-            self._end_attempt(AttemptOutcome.FAILED, Tokens(), refusal.code)
+            self._settling.end_attempt(AttemptOutcome.FAILED, Tokens(), refusal.code)
             outcome = CallOutcome.FAILED if self._record.attempts else CallOutcome.REFUSED
-            await self._settle(outcome, refusal.status, refusal.code, None)
+            await self._settling.settle(outcome, refusal.status, refusal.code, None)
             if not self._client.started:
                 raise
             await self._client.end(error_event(refusal.condition, refusal.message))
         except EngineRefused as refused:
-            await self._settle(CallOutcome.FAILED, refused.status, Condition.ENGINE_REFUSED.value.code, None)
+            await self._settling.settle(
+                CallOutcome.FAILED, refused.status, Condition.ENGINE_REFUSED.value.code, None
+            )
             if self._client.started:
                 await self._client.end(b"data: " + refused.body + b"\n\n")
             else:
                 await self._answer(refused.status, refused.body)
         except AnswerBroken as broken:
-            await self._settle_delivered(AttemptOutcome.FAILED, CallOutcome.FAILED, broken)
+            await self._settling.settle_delivered(
+                AttemptOutcome.FAILED, CallOutcome.FAILED, broken, self._status()
+            )
             message = f"the answer broke off: {broken}"
             await self._client.end(error_event(Condition.STREAM_BROKEN, message))
         except ClientGone:
-            await self._settle_abandoned()
+            await self._settling.settle_abandoned(self._status())
             raise
         except asyncio.CancelledError:
             # What it used is recorded by a task that is not the request's.
-            self._parts.own(self._settle_abandoned())
+            self._parts.own(self._settling.settle_abandoned(self._status()))
             raise
         except Exception:
             code, status = Condition.INTERNAL.value.code, Condition.INTERNAL.value.status
-            self._end_attempt(AttemptOutcome.FAILED, self._delivered() or Tokens(), code)
-            await self._settle(
-                CallOutcome.FAILED, 200 if self._client.started else status, code, self._delivered()
+            self._settling.end_attempt(AttemptOutcome.FAILED, self._settling.delivered() or Tokens(), code)
+            await self._settling.settle(
+                CallOutcome.FAILED, self._status() or status, code, self._settling.delivered()
             )
             raise
         finally:
@@ -217,7 +139,7 @@ class _Call:
             else:
                 return
             logger.info("call %s: an attempt at tier %s failed: %s", record.id, candidate.tier, failure.code)
-            await self._give_back(failure)
+            await self._settling.give_back(failure.code)
         if self._client.gone:
             raise ClientGone
         raise nobody_could(record, failure, denied)
@@ -310,9 +232,9 @@ class _Call:
             if self._client.gone:
                 connection.abort(gone, lease)
             if record.request.streamed and not isinstance(candidate, OwnCard):
-                checkpoints = parts.own(self._checkpoints(attempt))
+                checkpoints = parts.own(self._settling.checkpoints(attempt))
             if isinstance(candidate, ThirdPartyCard):
-                self._text = parts.counting.text_of(record.request)
+                self._settling.text = parts.counting.text_of(record.request)
             with carried:
                 connection.begin(request)
                 await self._relay(connection, attempt, max_tokens)
@@ -330,7 +252,7 @@ class _Call:
             raise
         except EngineRefused as refused:
             who = "vendor" if isinstance(candidate, AtVendor) else "engine"
-            self._end_attempt(AttemptOutcome.FAILED, Tokens(), f"{who}_{refused.status}")
+            self._settling.end_attempt(AttemptOutcome.FAILED, Tokens(), f"{who}_{refused.status}")
             raise
         finally:
             if checkpoints is not None:
@@ -353,134 +275,41 @@ class _Call:
 
         if self._early is None:
             body = await relay_whole(connection, reading, accepted)
-            claimed, self._estimated = reading.tokens_of(body)
+            claimed, self._settling.estimated = reading.tokens_of(body)
             await self._answer_whole(attempt, claimed, body)
             return
-        self._meter = reading.meter()
-        relay = StreamRelay(connection, self._client, self._meter, reading, self._early)
-        collect = self._text.events if self._text is not None else None
+        self._settling.meter = reading.meter()
+        relay = StreamRelay(connection, self._client, self._settling.meter, reading, self._early)
+        collect = self._settling.text.events if self._settling.text is not None else None
         await relay.run(accepted, self._first_content, collect)
-        if await self._complete(self._meter.claimed):
+        if await self._settling.complete(self._settling.meter.claimed):
             await relay.end()
         else:
-            await self._client.end(error_event(Condition.UNRECORDABLE, _unsettled().message))
+            await self._client.end(error_event(Condition.UNRECORDABLE, unsettled().message))
 
     async def _answer_whole(self, attempt: AttemptRecord, claimed: Tokens | None, body: bytes) -> None:
-        record = self._record
-        if self._text is not None:
-            self._text.whole(body)
-        if await self._complete(claimed):
+        if self._settling.text is not None:
+            self._settling.text.whole(body)
+        if await self._settling.complete(claimed):
             await self._answer(200, body)
             return
-        # The client gets none of it, so it pays for none of it.
-        record.ending = Voided(attempt.id)
-        record.outcome, record.http_status = CallOutcome.FAILED, Condition.UNRECORDABLE.value.status
-        record.error_code = Condition.UNRECORDABLE.value.code
-        raise _unsettled()
-
-    async def _checkpoints(self, attempt: AttemptRecord) -> None:
-        while True:
-            await asyncio.sleep(self._parts.limits.checkpoint_every_s)
-            if self._meter is not None and self._meter.content:
-                await self._parts.reserving.book.checkpoint(attempt.id, self._meter.delivered)
+        raise self._settling.take_back(attempt)
 
     def _blame(self, candidate: AnyCandidate, failed: AttemptFailed) -> None:
         if failed.at_fault and not isinstance(candidate, AtVendor):
             self._parts.breakers.failed(candidate.agent.agent_id, time.monotonic())
 
-    async def _give_back(self, failure: AttemptFailed) -> None:
-        """Ends an attempt that delivered nothing, before the next: its hold is free again."""
-        self._end_attempt(AttemptOutcome.FAILED, Tokens(), failure.code)
-        self._meter = self._text = self._estimated = None
-        record = self._record
-        last = record.attempts[-1]
-        if last.tier is not Tier.OWN:
-            record.ending = Voided(last.id)
-            await self._parts.reserving.book.write(record)
-            record.ending = None
-
     def _first_content(self) -> None:
-        self._record.first_token_ms = self._elapsed_ms()
+        self._record.first_token_ms = self._settling.elapsed_ms()
 
     async def _answer(self, status: int, body: bytes) -> None:
         length = (b"content-length", b"%d" % len(body))
         await self._client.start(status, (JSON_TYPE, length, *self._served_headers()))
         await self._client.end(body)
 
-    async def _complete(self, claimed: Tokens | None) -> bool:
-        """Whether the settlement is durable."""
-        self._end_attempt(AttemptOutcome.COMPLETE, claimed or self._estimate() or Tokens(), None)
-        return await self._settle(CallOutcome.COMPLETE, 200, None, claimed)
-
-    async def _settle_delivered(
-        self, attempt: AttemptOutcome, call: CallOutcome, broken: AnswerBroken | None
-    ) -> None:
-        """What the client was given before the answer ended early."""
-        delivered = self._delivered()
-        told = delivered or self._estimate() or Tokens()
-        self._end_attempt(attempt, told, str(broken) if broken else None)
-        code = Condition.STREAM_BROKEN.value.code if broken else None
-        await self._settle(call, 200 if self._client.started else None, code, delivered)
-
-    async def _settle_abandoned(self) -> None:
-        await self._settle_delivered(AttemptOutcome.CLIENT_GONE, CallOutcome.CLIENT_GONE, None)
-
-    async def _settle(
-        self, outcome: CallOutcome, status: int | None, error_code: str | None, claimed: Tokens | None
-    ) -> bool:
-        """Once per call, whatever comes after the first time. Whether it is durable when this returns; where
-        it is not, it is owed."""
-        record = self._record
-        if record.settled:
-            return True
-        record.outcome = outcome
-        record.http_status = status
-        record.error_code = error_code
-        record.duration_ms = self._elapsed_ms()
-        return bool(await asyncio.shield(self._parts.own(self._close(claimed))))
-
-    async def _close(self, claimed: Tokens | None) -> bool:
-        record, book = self._record, self._parts.reserving.book
-        last = record.attempts[-1] if record.attempts else None
-        counted = await self._count(last) if last is not None else None
-        if last is not None:
-            record.ending = ending_of(record, last, claimed, counted)
-        used = counted or claimed or Tokens()
-        self._holds.release(used.prompt + used.completion)
-        if last is None or last.tier is Tier.OWN:
-            await book.write(record)
-            return True
-        return await book.settle(record)
-
-    async def _count(self, attempt: AttemptRecord) -> Tokens | None:
-        """The gateway's own count, where the card's word alone is not enough; its estimate, where a vendor
-        gave no word."""
-        text, candidate = self._text, attempt.candidate
-        if isinstance(candidate, AtVendor):
-            return self._estimate()
-        if text is None or not isinstance(candidate, ThirdPartyCard) or candidate.agent.engine is None:
-            return None
-        if not attempt.accepted:
-            return Tokens()
-        return await self._parts.counting.count(candidate.agent.engine.model_id, self._record.request, text)
-
-    def _end_attempt(self, outcome: AttemptOutcome, tokens: Tokens, error: str | None) -> None:
-        attempts = self._record.attempts
-        if attempts and attempts[-1].outcome is AttemptOutcome.RUNNING:
-            self._record.end_attempt(outcome, unix_ms(), tokens, error)
-
-    def _delivered(self) -> Tokens | None:
-        """By the engine's word; None: it has said nothing."""
-        return self._meter.claimed_delivered if self._meter is not None else None
-
-    def _estimate(self) -> Tokens | None:
-        """Of what a vendor delivered; None: the vendor has said, or no vendor has answered."""
-        if self._meter is not None and self._record.attempts[-1].accepted:
-            return self._meter.estimated_delivered
-        return self._estimated
-
-    def _elapsed_ms(self) -> float:
-        return round((time.monotonic() - self._started) * 1000, 2)
+    def _status(self) -> int | None:
+        """What the client has been told already."""
+        return 200 if self._client.started else None
 
     def _call_header(self) -> tuple[bytes, bytes]:
         return b"x-daalu-call-id", self._record.id.encode()
@@ -509,11 +338,6 @@ def _same_place(other: AnyCandidate, denied: AnyCandidate) -> bool:
     if isinstance(other, AtVendor | OwnCard) or isinstance(denied, OwnCard):
         return False
     return other.offer.pool_id == denied.offer.pool_id
-
-
-def _unsettled() -> Refusal:
-    message = "the answer is there, but its settlement cannot be recorded now; the operator has to look"
-    return Refusal(Condition.UNRECORDABLE, message, headers={"retry-after": "5"})
 
 
 def _printable(text: str) -> bytes:

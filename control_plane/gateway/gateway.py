@@ -25,12 +25,13 @@ from control_plane.gateway.asgi import (
     read_headers,
 )
 from control_plane.gateway.book import Book
-from control_plane.gateway.calls import JSON_TYPE, Parts, serve
+from control_plane.gateway.calls import JSON_TYPE, serve
 from control_plane.gateway.dispatch import CardDispatch
 from control_plane.gateway.errors import ClientGone, Condition, Refusal
 from control_plane.gateway.holds import Reserving
 from control_plane.gateway.limits import Limits
 from control_plane.gateway.models import list_body, model_objects, reachable_models
+from control_plane.gateway.parts import Parts
 from control_plane.gateway.pool import Pool
 from control_plane.gateway.ports import Access, Counting, Economy, Fleet
 from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, read_request

@@ -42,13 +42,13 @@ class Connections:
         self._host, self._table = host, f"counted{port}"
         rule = f"tcp dport {port} tcp flags & (syn | ack) == syn counter name asked accept"
         chain = f"chain seen {{ type filter hook input priority -300; {rule} ; }}"
-        host.run(
-            ["nft", "-f", "-"], stdin=f"table inet {self._table} {{ counter asked {{ }} ; {chain} }}\n"
-        )
+        host.run(["nft", "-f", "-"], stdin=f"table inet {self._table} {{ counter asked {{ }} ; {chain} }}\n")
 
     def count(self) -> int:
         shown = self._host.run(["nft", "--json", "list", "counter", "inet", self._table, "asked"]).stdout
-        return int(next(each["counter"]["packets"] for each in json.loads(shown)["nftables"] if "counter" in each))
+        return int(
+            next(each["counter"]["packets"] for each in json.loads(shown)["nftables"] if "counter" in each)
+        )
 
 
 @dataclass(frozen=True, slots=True)
