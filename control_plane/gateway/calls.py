@@ -31,6 +31,7 @@ from control_plane.router import (
     OperatorCard,
     OwnCard,
     ThirdPartyCard,
+    place_of,
 )
 from control_plane.store import unix_ms
 from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose
@@ -247,8 +248,7 @@ class _Call:
         except AnswerBroken:
             if self._client.gone:
                 raise ClientGone from None
-            if not isinstance(candidate, AtVendor):
-                parts.breakers.failed(candidate.agent.agent_id, time.monotonic())
+            parts.breakers.failed(place_of(candidate), time.monotonic())
             raise
         except EngineRefused as refused:
             who = "vendor" if isinstance(candidate, AtVendor) else "engine"
@@ -259,8 +259,7 @@ class _Call:
                 checkpoints.cancel()
             self._client.on_gone = None
             connection.abort(UpstreamFailed(Fault.CLIENT_GONE, "nobody waits for the answer"), lease)
-        if not isinstance(candidate, AtVendor):
-            parts.breakers.served(candidate.agent.agent_id)
+        parts.breakers.served(place_of(candidate))
 
     async def _relay(self, connection: Connection, attempt: AttemptRecord, max_tokens: int | None) -> None:
         request, candidate = self._record.request, attempt.candidate
@@ -296,8 +295,8 @@ class _Call:
         raise self._settling.take_back(attempt)
 
     def _blame(self, candidate: AnyCandidate, failed: AttemptFailed) -> None:
-        if failed.at_fault and not isinstance(candidate, AtVendor):
-            self._parts.breakers.failed(candidate.agent.agent_id, time.monotonic())
+        if failed.at_fault:
+            self._parts.breakers.failed(place_of(candidate), time.monotonic())
 
     def _first_content(self) -> None:
         self._record.first_token_ms = self._settling.elapsed_ms()

@@ -19,6 +19,7 @@ from control_plane.router.candidates import (
     PoolCandidate,
     Reason,
     ThirdPartyCard,
+    place_of,
 )
 from control_plane.router.choice import choose_model
 from control_plane.router.decision import AttemptEnd, Denial, decision_json, reasons_in_words
@@ -61,6 +62,7 @@ __all__ = [
     "choose_model",
     "decision_json",
     "is_reachable",
+    "place_of",
     "plan",
     "reasons_in_words",
     "serves",

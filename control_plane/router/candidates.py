@@ -103,6 +103,11 @@ class AtVendor:
         return Tier.EXTERNAL
 
 
+def place_of(candidate: "AnyCandidate") -> str:
+    """Whom a failure of it counts against."""
+    return candidate.model.vendor if isinstance(candidate, AtVendor) else candidate.agent.agent_id
+
+
 PoolCandidate: TypeAlias = OperatorCard | ThirdPartyCard
 CardCandidate: TypeAlias = OwnCard | OperatorCard | ThirdPartyCard
 # What a coding call may be served by.

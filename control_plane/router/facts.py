@@ -61,8 +61,8 @@ class World:
     # Calls that this process has sent to each agent and not seen end: samples are seconds old, and a burst
     # would all go to the card that was idle in the last one.
     in_flight: Mapping[AgentId, int] = field(default_factory=dict)
-    # Agents that failed again and again just now.
-    broken: Container[AgentId] = frozenset()
+    # Agents and vendors that failed again and again just now.
+    broken: Container[str] = frozenset()
     # Catalogue ids of models whose tokens the gateway can count itself: others are not served on
     # third-party cards.
     countable: Container[str] = frozenset()

@@ -5,7 +5,18 @@ from dataclasses import replace
 import pytest
 
 from control_plane.economy import ExternalPolicy, PriceTerms
-from control_plane.router import AtVendor, CodingCall, GeneralCall, Reason, TenantFacts, World, plan
+from control_plane.router import (
+    AtVendor,
+    Breakers,
+    CodingCall,
+    GeneralCall,
+    Reason,
+    TenantFacts,
+    World,
+    place_of,
+    plan,
+)
+from control_plane.router.breakers import FAILURES_TO_OPEN, FIRST_PAUSE_S
 from control_plane.vendors import VendorModel
 from tests.support.gateway import TENANT, agent_view, fleet_view
 
@@ -50,3 +61,13 @@ def test_a_call_that_a_vendor_could_not_serve_is_not_sent_there(
 def test_a_coding_calls_plan_has_no_vendor_whatever_the_policy() -> None:
     made = plan(CodingCall("tiny", 100, None), ALLOWED, WORLD)
     assert (made.candidates, made.left_out) == ((), ())
+
+
+def test_a_vendor_that_keeps_failing_is_left_alone_for_a_while() -> None:
+    breakers = Breakers()
+    for _ in range(FAILURES_TO_OPEN):
+        breakers.failed("first", 0.0)
+    made = plan(CALL, ALLOWED, replace(WORLD, broken=breakers.open_at(1.0)))
+    assert [place_of(each) for each in made.candidates] == ["second"]
+    assert [left.reason for left in made.left_out] == [Reason.BREAKER_OPEN]
+    assert breakers.open_at(FIRST_PAUSE_S) == frozenset()
