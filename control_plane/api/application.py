@@ -18,6 +18,7 @@ from control_plane.api.intake import Application, Intake
 from control_plane.api.ledger import ledger_routes
 from control_plane.api.models import model_routes
 from control_plane.api.offers import offer_routes
+from control_plane.api.providers import provider_routes
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.identifiers import AgentId
 from control_plane.store import Store
@@ -55,6 +56,7 @@ def build_api(parts: ApiParts) -> Application:
         call_routes(parts.store),
         economy_routes(parts.store),
         ledger_routes(parts.store),
+        provider_routes(parts.store),
     ):
         application.include_router(routes, prefix="/api/v1")
     application.include_router(_health_routes(parts.store), include_in_schema=False)

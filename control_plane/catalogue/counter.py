@@ -2,9 +2,10 @@
 
 What a client sent and what it was shown is all that goes in, so that the count owes nothing to the engine's
 word. The prompt's count is the engine's exactly. An answer's is that of the text which the model must have
-written, encoded anew: a sampled answer may be split into more tokens than the fewest, an answer that is cut
-off may hold back a character that is not whole, and marks that the client does not see are put back where
-they were, so it is an engine's count nearly, and never much below an honest one.
+written, encoded anew, with the marks that the client does not see put back. That is nearly an engine's
+count: a sampled answer may be split otherwise than the tokenizer would, and one that is cut off may hold back
+a character that is not whole. With a real vLLM and SmolLM2 the counts of single answers were 2.5 % below to
+5.6 % above the engine's, and exact for most.
 """
 
 import json
@@ -25,6 +26,9 @@ from control_plane.catalogue.entry import InvalidEntry
 
 # Of one prompt, or of all texts of an answer: some 1.2 million tokens of English; 1 to 6 s of one core.
 MOST_CHARACTERS = 4 * 1024 * 1024
+# Added for each tool call, which under a grammar a model may write in small pieces: SmolLM2, made to call,
+# took 45 tokens for what its tokenizer writes in 28.
+TOOL_CALL_ALLOWANCE = 16
 # Beyond these a request's prompt is not its text alone, or its answer not what the model wrote.
 _UNCOUNTABLE_FIELDS = (
     "chat_template",
@@ -34,6 +38,7 @@ _UNCOUNTABLE_FIELDS = (
     "suffix",
     "truncate_prompt_tokens",
 )
+_NO_CHARACTER = "\ufffd"
 _ENDED = frozenset({"stop", "tool_calls", "function_call"})
 
 
@@ -115,7 +120,7 @@ class Counter:
         known = frozenset([stops] if isinstance(stops, str) else stops)
         shown = bool(body.get("include_stop_str_in_output"))
         texts: list[str] = []
-        ends = 0
+        beside = 0
         room = MOST_CHARACTERS
         for choice in choices:
             text = _written(choice, self._tool_call_parser)
@@ -124,10 +129,14 @@ class Counter:
                 if choice.stopped_by in known:
                     text += "" if shown else str(choice.stopped_by)
                 else:
-                    ends += 1
-            texts.append(text[:room])
-            room -= len(texts[-1])
-        return ends + self._encoded(texts, special=False)
+                    beside += 1
+            beside += TOOL_CALL_ALLOWANCE * len(choice.tool_calls)
+            text = text[:room]
+            room -= len(text)
+            # Bytes that are no character came one token each.
+            texts += text.split(_NO_CHARACTER)
+            beside += text.count(_NO_CHARACTER)
+        return beside + self._encoded(texts, special=False)
 
     def _rendered(self, body: Mapping[str, Any]) -> str:
         if self._template is None:

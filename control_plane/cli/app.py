@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from control_plane.cli import access, agents, calls, cards, economy, ledger, models
+from control_plane.cli import access, agents, calls, cards, economy, ledger, models, providers
 from control_plane.cli.failure import Failure
 from control_plane.cli.start import register
 
@@ -33,6 +33,7 @@ app.command("usage")(ledger.usage)
 app.command("credits")(ledger.credits_of_cards)
 app.add_typer(ledger.statements, name="statements")
 app.add_typer(ledger.ledger, name="ledger")
+app.add_typer(providers.app, name="providers")
 
 
 def main() -> None:
