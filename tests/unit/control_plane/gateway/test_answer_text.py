@@ -72,7 +72,7 @@ def test_a_completions_text_is_content() -> None:
     "names", [("reasoning",), ("reasoning_content",), ("reasoning", "reasoning_content")]
 )
 def test_reasoning_counts_once_under_whatever_name(names: tuple[str, ...]) -> None:
-    thought = _event(_delta(**dict.fromkeys(names, "hm ")))
+    thought = _event({"index": 0, "delta": dict.fromkeys(names, "hm ")})
     assert _collected(thought, thought, _event(_delta(content="so"))) == (
         ChoiceText("so", reasoning="hm hm "),
     )
