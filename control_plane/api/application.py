@@ -37,6 +37,7 @@ class ApiParts:
     create_invite: CreateInvite
     revoke_agent: Callable[[AgentId, str], Awaitable[None]]
     refresh_access: RefreshAccess
+    refresh_economy: Callable[[], Awaitable[None]]
 
 
 def build_api(parts: ApiParts) -> Application:
@@ -54,7 +55,7 @@ def build_api(parts: ApiParts) -> Application:
         model_routes(parts.catalogue),
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
         call_routes(parts.store),
-        economy_routes(parts.store),
+        economy_routes(parts.store, parts.refresh_economy),
         ledger_routes(parts.store),
         provider_routes(parts.store),
     ):

@@ -249,3 +249,13 @@ class Change(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     kind: str
     subject: str
+
+
+class Process(SQLModel, table=True):
+    """A process that serves calls, from its start to its end. One that died has no end, and is not seen."""
+
+    __tablename__ = "process"
+    id: str = Field(primary_key=True)
+    started_unix_ms: int = Field(sa_column=ms())
+    seen_unix_ms: int = Field(sa_column=ms())
+    ended_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))
