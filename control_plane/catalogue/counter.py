@@ -29,15 +29,16 @@ MOST_CHARACTERS = 4 * 1024 * 1024
 # Added for each tool call, which under a grammar a model may write in small pieces: SmolLM2, made to call,
 # took 45 tokens for what its tokenizer writes in 28.
 TOOL_CALL_ALLOWANCE = 16
-# Beyond these a request's prompt is not its text alone, or its answer not what the model wrote.
-_UNCOUNTABLE_FIELDS = (
+# With one of these a prompt is not what its text and the template make.
+_OTHER_PROMPT = (
     "chat_template",
     "continue_final_message",
-    "echo",
     "prompt_embeds",
     "suffix",
     "truncate_prompt_tokens",
 )
+# With one of these an answer has text that was not generated, or tokens that show nowhere.
+_OTHER_ANSWER = ("echo", "ignore_eos")
 _NO_CHARACTER = "\ufffd"
 _ENDED = frozenset({"stop", "tool_calls", "function_call"})
 
@@ -65,22 +66,20 @@ class ChoiceText:
     # The stop string that ended it, by the engine's word.
     stopped_by: str | None = None
 
+    def bytes_bound(self) -> int:
+        """The most tokens that it can have: no tokenizer makes more of a text than it has bytes."""
+        calls = (text for call in self.tool_calls for text in (call.name, call.arguments))
+        texts = (self.content, self.reasoning, *calls)
+        return sum(len(text.encode()) for text in texts) + 1 + TOOL_CALL_ALLOWANCE * len(self.tool_calls)
+
 
 def why_uncountable(body: Mapping[str, Any]) -> str | None:
     """Why the tokens of a request with this body could not be counted; None: nothing is in the way. Cheap:
     asked before a third-party card is considered."""
-    for name in _UNCOUNTABLE_FIELDS:
+    for name in _OTHER_ANSWER:
         if body.get(name):
             return f"{name} is set"
-    if {"chat_template", "tokenize"} & (body.get("chat_template_kwargs") or {}).keys():
-        return "chat_template_kwargs names the template itself"
-    for position, message in enumerate(body.get("messages") or ()):
-        content = message.get("content")
-        for part in content if isinstance(content, list) else ():
-            kind = part.get("type") if isinstance(part, dict) else "text"
-            if kind not in TEXT_PARTS:
-                return f"messages[{position}] has a part that is not text"
-    return None
+    return _why_prompt_uncountable(body)
 
 
 class Counter:
@@ -99,14 +98,10 @@ class Counter:
         Raises Uncountable: also for a prompt of more than MOST_CHARACTERS, and for a conversation that the
         template refuses, as the engine would.
         """
-        if reason := why_uncountable(body):
-            raise Uncountable(reason)
         try:
-            if "messages" in body:
-                return self._encoded([self._rendered(body)], special=bool(body.get("add_special_tokens")))
-            texts, ids = _prompts(body.get("prompt"))
-            special = body.get("add_special_tokens")
-            return ids + self._encoded(texts, special=special is None or bool(special))
+            return self._prompt_tokens(body)
+        except Uncountable:
+            raise
         except RENDERING_FAILED as error:
             raise Uncountable(f"the prompt cannot be read: {error}") from error
 
@@ -138,6 +133,15 @@ class Counter:
             beside += text.count(_NO_CHARACTER)
         return beside + self._encoded(texts, special=False)
 
+    def _prompt_tokens(self, body: Mapping[str, Any]) -> int:
+        if reason := _why_prompt_uncountable(body):
+            raise Uncountable(reason)
+        if "messages" in body:
+            return self._encoded([self._rendered(body)], special=bool(body.get("add_special_tokens")))
+        texts, ids = _prompts(body.get("prompt"))
+        special = body.get("add_special_tokens")
+        return ids + self._encoded(texts, special=special is None or bool(special))
+
     def _rendered(self, body: Mapping[str, Any]) -> str:
         if self._template is None:
             raise Uncountable("the model has no chat template")
@@ -158,6 +162,21 @@ class Counter:
         # Without offsets it takes half the time; the interpreter is free meanwhile.
         encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
         return sum(map(len, encodings))
+
+
+def _why_prompt_uncountable(body: Mapping[str, Any]) -> str | None:
+    for name in _OTHER_PROMPT:
+        if body.get(name):
+            return f"{name} is set"
+    if {"chat_template", "tokenize"} & (body.get("chat_template_kwargs") or {}).keys():
+        return "chat_template_kwargs names the template itself"
+    for position, message in enumerate(body.get("messages") or ()):
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type") if isinstance(part, dict) else "text"
+            if kind not in TEXT_PARTS:
+                return f"messages[{position}] has a part that is not text"
+    return None
 
 
 def _prompts(prompt: Any) -> tuple[list[str], int]:

@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,14 +78,13 @@ class Tokenizers:
         _give_memory_back()
         return cls(counters)
 
-    def has(self, model_id: str) -> bool:
-        return model_id in self._counters
+    @property
+    def models(self) -> Set[str]:
+        """The ids of the models that can be counted for."""
+        return self._counters.keys()
 
     def get(self, model_id: str) -> Counter | None:
         return self._counters.get(model_id)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._counters)
 
 
 class _Loaded:
@@ -183,7 +182,7 @@ def _configured_template(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _special_tokens(config: dict[str, Any]) -> Iterable[tuple[str, str]]:
+def _special_tokens(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in config.items():
         text = value.get("content") if isinstance(value, dict) else value
         if name.endswith("_token") and isinstance(text, str):

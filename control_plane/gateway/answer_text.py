@@ -20,8 +20,8 @@ MOST_CHARACTERS = 4 * 1024 * 1024
 MOST_TOOL_CALLS = 128
 
 
-class AnswerText:
-    """One attempt's answer. Feed it what the client's transport has accepted, and no more."""
+class CollectedAnswer:
+    """One attempt's answer: what the client's transport has accepted, and no more."""
 
     def __init__(self, *, choices: int) -> None:
         """`choices`: how many the request asks for, over all of its prompts; others are ignored."""
@@ -32,20 +32,20 @@ class AnswerText:
         self._choices: dict[int, _Choice] = {}
         self._room = MOST_CHARACTERS
 
-    def feed(self, events: bytes) -> None:
-        """Whole events of a stream, one or several, with their ends."""
-        self._unread.append(events)
-        self._unread_bytes += len(events)
+    def events(self, data: bytes) -> None:
+        """Whole server-sent events, one or several, with their ends."""
+        self._unread.append(data)
+        self._unread_bytes += len(data)
         if self._unread_bytes >= MOST_UNREAD_BYTES:
             self._read()
 
-    def feed_body(self, body: bytes) -> None:
-        """A whole answer that is not streamed. It is read by choices()."""
+    def whole(self, body: bytes) -> None:
+        """The body of an answer that is not streamed. It is read by choices()."""
         self._body = body
 
     def choices(self) -> tuple[ChoiceText, ...]:
         """What came until now, in the order of the choices. A large body takes a while: call it in a thread,
-        with nothing fed meanwhile."""
+        with nothing more given meanwhile."""
         self._read()
         if self._body:
             self._take(_object(self._body), "message")
@@ -58,7 +58,7 @@ class AnswerText:
         self._unread_bytes = 0
         for event in events.split(b"\n\n"):
             if event.startswith(b"data: {"):
-                self._take(_object(event.removeprefix(b"data: ")), "delta")
+                self._take(_object(event[6:]), "delta")
         for choice in self._choices.values():
             choice.close_up()
 
@@ -106,17 +106,22 @@ class _Choice:
 
     def take(self, found: Mapping[str, Any], part: str) -> int:
         """Returns the number of characters taken."""
-        taken = self._content.add(found.get("text"))
+        taken = 0
         said = found.get(part)
         if isinstance(said, dict):
             taken += self._content.add(said.get("content"))
-            # An engine that sends both names sends the same under both.
-            taken += self._reasoning.add(said.get("reasoning") or said.get("reasoning_content"))
-            calls = said.get("tool_calls")
-            for place, call in enumerate(calls if isinstance(calls, list) else ()):
-                taken += self._take_tool_call(place, call)
-        if isinstance(found.get("finish_reason"), str):
-            self._finish_reason = found["finish_reason"]
+            # Most events have content and nothing else.
+            if not taken or len(said) > 1:
+                # An engine that sends both names sends the same under both.
+                taken += self._reasoning.add(said.get("reasoning") or said.get("reasoning_content"))
+                calls = said.get("tool_calls")
+                for place, call in enumerate(calls if isinstance(calls, list) else ()):
+                    taken += self._take_tool_call(place, call)
+        else:
+            taken += self._content.add(found.get("text"))
+        finish_reason = found.get("finish_reason")
+        if isinstance(finish_reason, str):
+            self._finish_reason = finish_reason
             stop = found.get("stop_reason")
             self._stopped_by = stop if isinstance(stop, str) else None
         return taken

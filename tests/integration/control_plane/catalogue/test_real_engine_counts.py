@@ -20,7 +20,7 @@ import pytest
 
 from control_plane.catalogue import Catalogue, Counter, Tokenizers
 from control_plane.economy.drift import LEAST_CALLS, Metered, judge
-from control_plane.gateway.answer_text import AnswerText
+from control_plane.gateway.answer_text import CollectedAnswer
 from control_plane.store.economy_tables import Measure
 from tests.support.engine_model import free_port
 from tests.support.machine import engine_python
@@ -78,8 +78,8 @@ class Engine:
     def answered(self, path: str, body: dict[str, Any], *, choices: int = 1) -> Metered:
         """What was claimed and counted of an answer."""
         whole = self.ask(path, body)
-        answer = AnswerText(choices=choices)
-        answer.feed_body(whole)
+        answer = CollectedAnswer(choices=choices)
+        answer.whole(whole)
         claimed = json.loads(whole)["usage"]["completion_tokens"]
         return Metered(claimed, self.counter.completion_tokens(answer.choices(), body))
 
@@ -197,10 +197,10 @@ def test_a_stream_is_counted_as_far_as_it_came(engine: Engine) -> None:
         "Tell a story.", n=2, temperature=1, seed=4, max_tokens=60, stream=True, stream_options=options
     )
     *events, _ = engine.ask(CHAT, body).removesuffix(b"data: [DONE]\n\n").split(b"\n\n")
-    answer = AnswerText(choices=2)
+    answer = CollectedAnswer(choices=2)
     running = [0, 0]
     for number, event in enumerate(events):
-        answer.feed(event + b"\n\n")
+        answer.events(event + b"\n\n")
         payload = json.loads(event.removeprefix(b"data: "))
         for choice in payload["choices"]:
             running[choice["index"]] = payload["usage"]["completion_tokens"]

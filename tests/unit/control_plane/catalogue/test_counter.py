@@ -80,7 +80,6 @@ def test_a_first_token_counts_where_the_engine_adds_one() -> None:
         ({"messages": USER, "chat_template": "x"}, "chat_template is set"),
         ({"messages": USER, "continue_final_message": True}, "continue_final_message is set"),
         ({"messages": USER, "chat_template_kwargs": {"tokenize": True}}, "names the template"),
-        ({"prompt": "x", "echo": True}, "echo is set"),
         ({"prompt": "x", "truncate_prompt_tokens": 5}, "truncate_prompt_tokens is set"),
     ],
 )
@@ -88,6 +87,12 @@ def test_what_cannot_be_counted_is_known_before_it_is_served(body: dict[str, Any
     assert re.search(reason, why_uncountable(body) or "nothing")
     with pytest.raises(Uncountable, match=reason):
         COUNTER.prompt_tokens(body)
+
+
+@pytest.mark.parametrize("field", ["echo", "ignore_eos"])
+def test_an_answer_that_cannot_be_counted_is_known_before_it_is_served(field: str) -> None:
+    assert why_uncountable({"prompt": "x", field: True}) == f"{field} is set"
+    assert COUNTER.prompt_tokens({"prompt": "x", field: True}) == _tokens("x")
 
 
 @pytest.mark.parametrize("body", [{"messages": USER}, {"prompt": "x"}, {"prompt": [1], "echo": False}])

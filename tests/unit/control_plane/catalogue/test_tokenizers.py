@@ -23,15 +23,14 @@ def _load(directory: Path | None) -> Tokenizers:
 
 def test_without_a_directory_there_are_none(tmp_path: Path) -> None:
     for directory in (None, tmp_path):
-        assert list(_load(directory)) == []
-    assert not _load(None).has(MODEL)
+        assert not _load(directory).models
     assert _load(None).get(MODEL) is None
 
 
 def test_a_models_tokenizer_counts(tmp_path: Path) -> None:
     put_tokenizer(tmp_path, MODEL)
     found = _load(tmp_path)
-    assert list(found) == [MODEL]
+    assert found.models == {MODEL}
     counter = found.get(MODEL)
     assert counter is not None
     assert counter.prompt_tokens(CHAT) > 3
@@ -43,7 +42,7 @@ def test_a_directory_of_no_model_is_named_and_left_alone(
 ) -> None:
     (tmp_path / "tokenizers" / "absent").mkdir(parents=True)
     with caplog.at_level(logging.WARNING):
-        assert list(_load(tmp_path)) == []
+        assert not _load(tmp_path).models
     assert "absent is no model of the catalogue" in caplog.text
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from control_plane.catalogue import ChoiceText, ToolCallText
 from control_plane.gateway import answer_text
-from control_plane.gateway.answer_text import AnswerText
+from control_plane.gateway.answer_text import CollectedAnswer
 
 
 def _event(*choices: dict[str, Any], **more: Any) -> bytes:
@@ -22,15 +22,15 @@ def _delta(index: int = 0, finish_reason: str | None = None, **delta: Any) -> di
 
 
 def _collected(*events: bytes, choices: int = 1) -> tuple[ChoiceText, ...]:
-    answer = AnswerText(choices=choices)
+    answer = CollectedAnswer(choices=choices)
     for event in events:
-        answer.feed(event)
+        answer.events(event)
     return answer.choices()
 
 
 def _body(*choices: dict[str, Any], most: int = 1) -> tuple[ChoiceText, ...]:
-    answer = AnswerText(choices=most)
-    answer.feed_body(json.dumps({"choices": list(choices)}).encode())
+    answer = CollectedAnswer(choices=most)
+    answer.whole(json.dumps({"choices": list(choices)}).encode())
     return answer.choices()
 
 
@@ -132,25 +132,25 @@ def test_what_is_malformed_is_left_out(event: bytes) -> None:
 
 def test_a_body_that_is_no_answer_has_no_choices() -> None:
     for body in (b"", b"null", b"{broken", b'{"choices": {}}'):
-        answer = AnswerText(choices=1)
-        answer.feed_body(body)
+        answer = CollectedAnswer(choices=1)
+        answer.whole(body)
         assert answer.choices() == ()
 
 
 def test_it_can_be_asked_again_and_fed_on() -> None:
-    answer = AnswerText(choices=1)
-    answer.feed(_event(_delta(content="a")))
+    answer = CollectedAnswer(choices=1)
+    answer.events(_event(_delta(content="a")))
     assert answer.choices() == answer.choices() == (ChoiceText("a"),)
-    answer.feed(_event(_delta(content="b")))
+    answer.events(_event(_delta(content="b")))
     assert answer.choices() == (ChoiceText("ab"),)
 
 
 def test_of_a_long_answer_little_more_than_its_text_is_kept() -> None:
     tracemalloc.start()
     try:
-        answer = AnswerText(choices=1)
+        answer = CollectedAnswer(choices=1)
         for number in range(20_000):
-            answer.feed(_event(_delta(content="word "), usage={"completion_tokens": number}, pad="x" * 200))
+            answer.events(_event(_delta(content="word "), usage={"completion_tokens": number}, pad="x" * 200))
         kept = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
