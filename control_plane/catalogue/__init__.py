@@ -15,9 +15,11 @@ from control_plane.catalogue.catalogue import Catalogue
 from control_plane.catalogue.counter import ChoiceText, Counter, ToolCallText, Uncountable, why_uncountable
 from control_plane.catalogue.entry import Entry, InvalidEntry, digest_of
 from control_plane.catalogue.fit import CardFacts, Fit, Obstacle, fit, smallest_fit
+from control_plane.catalogue.names import AUTO, ModelNames, load_names
 from control_plane.catalogue.tokenizers import Tokenizers
 
 __all__ = [
+    "AUTO",
     "CardClass",
     "CardClasses",
     "CardFacts",
@@ -29,12 +31,14 @@ __all__ = [
     "Fit",
     "Form",
     "InvalidEntry",
+    "ModelNames",
     "Obstacle",
     "Tokenizers",
     "ToolCallText",
     "Uncountable",
     "digest_of",
     "fit",
+    "load_names",
     "smallest_fit",
     "why_uncountable",
 ]
