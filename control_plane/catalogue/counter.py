@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from tokenizers import Tokenizer
 
 from control_plane.catalogue.chat_template import RENDERING_FAILED, ChatTemplate
@@ -44,7 +45,7 @@ _ENDED = frozenset({"stop", "tool_calls", "function_call"})
 
 
 class Uncountable(ValueError):
-    """The prompt's tokens cannot be counted here. The message says why, in words for an operator."""
+    """A prompt's or an answer's tokens cannot be counted here. The message says why, for an operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +119,16 @@ class Counter:
         beside = 0
         room = MOST_CHARACTERS
         for choice in choices:
-            text = _written(choice, self._tool_call_parser)
+            # Calls where there was nothing to call are no work of the model's.
+            calls = choice.tool_calls if body.get("tools") else ()
+            text = _written(choice, calls, self._tool_call_parser)
             if choice.finish_reason in _ENDED:
                 # By a stop string of the client's, which the engine wrote and took off; else by an end token.
                 if choice.stopped_by in known:
                     text += "" if shown else str(choice.stopped_by)
                 else:
                     beside += 1
-            beside += TOOL_CALL_ALLOWANCE * len(choice.tool_calls)
+            beside += TOOL_CALL_ALLOWANCE * len(calls)
             text = text[:room]
             room -= len(text)
             # Bytes that are no character came one token each.
@@ -191,11 +194,11 @@ def _prompts(prompt: Any) -> tuple[list[str], int]:
     return texts, sum(len(each) for each in prompt if not isinstance(each, str))
 
 
-def _written(choice: ChoiceText, parser: str) -> str:
+def _written(choice: ChoiceText, tool_calls: Sequence[ToolCallText], parser: str) -> str:
     """What the model wrote, as far as what the client was shown tells: the marks around reasoning and tool
     calls are the usual ones, where a model has others their number is much the same."""
     reasoning = f"<think>{choice.reasoning}</think>" if choice.reasoning else ""
-    calls = [_tool_call(call, parser) for call in choice.tool_calls]
+    calls = [_tool_call(call, parser) for call in tool_calls]
     return "\n".join([reasoning + choice.content, *calls]) if calls else reasoning + choice.content
 
 
@@ -206,13 +209,14 @@ def _tool_call(call: ToolCallText, parser: str) -> str:
 
 
 def _parameters(arguments: str) -> str:
+    """Each argument in its own mark; what is no object, or is nested beyond reason, as it came."""
     try:
-        values = json.loads(arguments)
-    except ValueError:
+        values = orjson.loads(arguments)
+        if not isinstance(values, dict):
+            return arguments
+        return "".join(
+            f"<parameter={name}>\n{value if isinstance(value, str) else json.dumps(value)}\n</parameter>\n"
+            for name, value in values.items()
+        )
+    except (orjson.JSONDecodeError, RecursionError):
         return arguments
-    if not isinstance(values, dict):
-        return arguments
-    return "".join(
-        f"<parameter={name}>\n{value if isinstance(value, str) else json.dumps(value)}\n</parameter>\n"
-        for name, value in values.items()
-    )

@@ -260,6 +260,27 @@ def test_credit_kept_back_without_a_flag_is_found_by_verification(lent: Store, p
     lent.write_now(lambda session: unflag(session, "NULL"))
 
 
+def test_credit_taken_back_from_where_it_is_not_is_found_by_verification(
+    lent: Store, provider: Provider
+) -> None:
+    (call, *_) = provider.serve(PROVIDERS_CARD, COUNTED, calls=2)
+    _pay(lent)
+    lent.write_now(lambda session: reverse(session, call, actor="operator"))
+
+    def move(session: Session, source: str, target: str) -> None:
+        taken = f"account = '{source}' AND amount_pico_usd < 0 AND transaction_id IN"
+        reversals = "(SELECT id FROM ledger_transaction WHERE kind = 'reversal')"
+        session.connection().execute(
+            text(f"UPDATE ledger_entry SET account = '{target}' WHERE {taken} {reversals}")
+        )
+
+    lent.write_now(lambda session: move(session, "payable", "held"))
+    with lent.reading() as session:
+        broken = {each.invariant for each in verify(session)}
+    assert "no card's held credit is below zero in any statement" in broken
+    lent.write_now(lambda session: move(session, "held", "payable"))
+
+
 def test_credit_from_free_use_is_no_matter_of_flags(lent: Store) -> None:
     dispatch = in_pool(1, plan=FREE)
     facts = SettleFacts(dispatch.call_id, dispatch.attempt_id, INFLATED, COUNTED, NOVEMBER_MS)

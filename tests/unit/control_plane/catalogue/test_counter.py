@@ -15,6 +15,7 @@ from tests.support.tokenizer_files import TEMPLATE, trained
 TOKENIZER = trained()
 WITH_BOS = trained(bos=True)
 COUNTER = Counter(lambda: TOKENIZER, ChatTemplate(TEMPLATE, {}), "hermes")
+TOOLS = [{"type": "function", "function": {"name": "get_weather"}}]
 USER = [{"role": "user", "content": "Wie geht es? 東京"}]
 
 
@@ -156,14 +157,30 @@ def test_a_tool_call_counts_as_it_was_written() -> None:
     arguments = '{"city": "Paris"}'
     choice = ChoiceText(tool_calls=(ToolCallText("get_weather", arguments),), finish_reason="tool_calls")
     written = f'\n<tool_call>\n{{"name": "get_weather", "arguments": {arguments}}}\n</tool_call>'
-    assert _answer(choice) == _tokens(written) + 1 + counter.TOOL_CALL_ALLOWANCE
+    assert _answer(choice, tools=TOOLS) == _tokens(written) + 1 + counter.TOOL_CALL_ALLOWANCE
 
 
-@pytest.mark.parametrize("arguments", ['{"city": "Paris", "days": 3}', "{}", "[1]", "{broken"])
+def test_a_tool_call_where_there_were_no_tools_counts_nothing() -> None:
+    assert _answer(ChoiceText("once", tool_calls=(ToolCallText("f", "{}"),) * 100)) == _tokens("once")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"city": "Paris", "days": 3}',
+        "{}",
+        "[1]",
+        "{broken",
+        '{"a": "\\ud800"}',
+        '{"a": ' + "[" * 2_000 + "]" * 2_000 + "}",
+        '{"a": ' + "[" * 1_000 + "]" * 1_000 + "}",
+        '{"a": ' + "1" * 10_000 + "}",
+    ],
+)
 def test_a_tool_call_in_qwens_form_counts_too(arguments: str) -> None:
     qwen = Counter(lambda: TOKENIZER, None, "qwen3_coder")
     call = ChoiceText(tool_calls=(ToolCallText("get_weather", arguments),))
-    assert qwen.completion_tokens([call], {}) > _tokens("get_weather")
+    assert qwen.completion_tokens([call], {"tools": TOOLS}) > _tokens("get_weather")
 
 
 def test_bytes_that_are_no_character_are_a_token_each() -> None:
