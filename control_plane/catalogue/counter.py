@@ -94,7 +94,7 @@ class Counter:
         self._tool_call_parser = tool_call_parser
 
     def prompt_tokens(self, body: Mapping[str, Any]) -> int:
-        """Of a chat's or completion's request body; several prompts are summed, each counted once.
+        """Of a chat's, completion's or embedding's request body; several prompts are summed, each once.
 
         Raises Uncountable: also for a prompt of more than MOST_CHARACTERS, and for a conversation that the
         template refuses, as the engine would.
@@ -141,7 +141,7 @@ class Counter:
             raise Uncountable(reason)
         if "messages" in body:
             return self._encoded([self._rendered(body)], special=bool(body.get("add_special_tokens")))
-        texts, ids = _prompts(body.get("prompt"))
+        texts, ids = _prompts(body.get("prompt", body.get("input")))
         special = body.get("add_special_tokens")
         return ids + self._encoded(texts, special=special is None or bool(special))
 
@@ -183,7 +183,7 @@ def _why_prompt_uncountable(body: Mapping[str, Any]) -> str | None:
 
 
 def _prompts(prompt: Any) -> tuple[list[str], int]:
-    """The texts of a completion's prompts, and the number of tokens that came as ids."""
+    """The texts among the prompts, and the number of tokens that came as ids."""
     if prompt is None:
         raise Uncountable("there is no prompt")
     if isinstance(prompt, str):

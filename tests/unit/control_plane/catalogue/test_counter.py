@@ -59,8 +59,9 @@ def test_a_mark_in_a_clients_text_is_one_token_as_in_the_engine() -> None:
         ([], 0),
     ],
 )
-def test_a_completions_prompts_are_summed(prompt: Any, expected: int) -> None:
+def test_several_prompts_are_summed(prompt: Any, expected: int) -> None:
     assert COUNTER.prompt_tokens({"prompt": prompt}) == expected
+    assert COUNTER.prompt_tokens({"input": prompt}) == expected
 
 
 def test_a_first_token_counts_where_the_engine_adds_one() -> None:

@@ -74,3 +74,16 @@ async def test_only_its_own_texts_are_counted() -> None:
 
     with pytest.raises(TypeError, match="only what text_of"):
         await COUNTING.count("tiny", _request(), Other())
+
+
+async def test_an_embedding_has_a_prompt_and_no_answer() -> None:
+    request = read_request(
+        "/v1/embeddings", json.dumps({"model": "tiny", "input": ["once", "upon"]}).encode()
+    )
+    text = COUNTING.text_of(request)
+    text.whole(json.dumps({"object": "list", "data": [{"index": 0, "embedding": [0.5]}]}).encode())
+    counted = await COUNTING.count("tiny", request, text)
+    assert (counted.prompt, counted.completion) == (
+        sum(len(TOKENIZER.encode(each).ids) for each in ("once", "upon")),
+        0,
+    )
