@@ -14,6 +14,7 @@ For the router and the gateway:
 """
 
 from control_plane.economy.drift import Drift
+from control_plane.economy.drift_watch import DriftWatch
 from control_plane.economy.flags import clear_flag, find_drift, judge_providers, list_flags
 from control_plane.economy.index import EconomyIndex
 from control_plane.economy.ledger import reverse
@@ -76,6 +77,7 @@ __all__ = [
     "CardRing",
     "Credit",
     "Drift",
+    "DriftWatch",
     "EconomyIndex",
     "ExternalPolicy",
     "Held",
