@@ -39,15 +39,25 @@ class Connections:
 
     def __init__(self, host: Host, port: int) -> None:
         self._host, self._table = host, f"counted{port}"
-        rule = f"tcp dport {port} tcp flags & (syn | ack) == syn counter name asked accept"
-        chain = f"chain seen {{ type filter hook input priority -300; {rule} ; }}"
-        host.run(["nft", "-f", "-"], stdin=f"table inet {self._table} {{ counter asked {{ }} ; {chain} }}\n")
+        host.run(["nft", "-f", "-"], stdin=_counting(self._table, port))
 
     def count(self) -> int:
         shown = self._host.run(["nft", "--json", "list", "counter", "inet", self._table, "asked"]).stdout
         return int(
             next(each["counter"]["packets"] for each in json.loads(shown)["nftables"] if "counter" in each)
         )
+
+
+def _counting(table: str, port: int) -> str:
+    return f"""
+table inet {table} {{
+  counter asked {{ }}
+  chain seen {{
+    type filter hook input priority -300;
+    tcp dport {port} tcp flags & (syn | ack) == syn counter name asked accept
+  }}
+}}
+"""
 
 
 @dataclass(frozen=True, slots=True)
