@@ -4,10 +4,12 @@ then *settled* or *void*, once; *terms* are what an attempt was made under, froz
 For the router and the gateway:
 - Memory only: `EconomyIndex(store)` (`run`, `refresh`; `tenant(id) -> TenantEconomy`, `offers(tenant_id,
   served_name, now_ms) -> Offers`), `LimitTable.admit(...) -> Admitted | Limited`, then one `.release(...)`.
-- Units of `Store.write`: `hold(session, NewTerms(...), save) -> Held | QuotaExceeded` before dispatch, where
-  `save(session)` writes call and attempt and runs only if held; `checkpoint(session, attempt_id, tokens)`;
-  then `settle(session, SettleFacts(...)) -> Settled`, or `void(session, attempt_id)` where no content came.
-  `settle_own(session, OwnFacts(...))` for own cards. Settling again returns what was settled.
+- Before dispatch `Store.write_item(hold_all, NewHold(NewTerms(...), rows, save)) -> Held | QuotaExceeded`:
+  `save(session, [rows, ...])` writes calls and attempts of those held. At the end
+  `Store.write_item(settle_all, SettleItem(facts, rows, save)) -> Settled`, of SettleFacts, OwnFacts for own
+  cards, or VoidFacts where no content came. Settling again returns what was settled.
+- Units of `Store.write` that do one at a time: `hold`, `settle`, `settle_own`, `void`; and
+  `checkpoint(session, attempt_id, tokens)` between.
 - `reap_holds(session, ...)` from time to time, for what a crash left open.
 """
 
@@ -26,7 +28,7 @@ from control_plane.economy.pools import (
 )
 from control_plane.economy.prices import list_prices, set_price, set_share
 from control_plane.economy.queries import read_economy
-from control_plane.economy.quota import Held, QuotaExceeded, checkpoint, hold, void
+from control_plane.economy.quota import Held, NewHold, QuotaExceeded, checkpoint, hold, hold_all
 from control_plane.economy.reaper import Reaped, reap_holds
 from control_plane.economy.rights import (
     PolicyChange,
@@ -36,7 +38,18 @@ from control_plane.economy.rights import (
     start_subscription,
 )
 from control_plane.economy.roles import Role, RoleFacts, resolve_role
-from control_plane.economy.settlement import NothingHeld, OwnFacts, Settled, SettleFacts, settle, settle_own
+from control_plane.economy.settlement import (
+    NothingHeld,
+    OwnFacts,
+    Settled,
+    SettleFacts,
+    SettleItem,
+    VoidFacts,
+    settle,
+    settle_all,
+    settle_own,
+    void,
+)
 from control_plane.economy.statements import (
     Credit,
     Statement,
@@ -73,6 +86,7 @@ __all__ = [
     "Limit",
     "LimitTable",
     "Limited",
+    "NewHold",
     "NewPlan",
     "NewTerms",
     "NothingHeld",
@@ -91,12 +105,14 @@ __all__ = [
     "Role",
     "RoleFacts",
     "SettleFacts",
+    "SettleItem",
     "Settled",
     "Statement",
     "TenantEconomy",
     "Tokens",
     "Usage",
     "VendorPlace",
+    "VoidFacts",
     "change_policy",
     "checkpoint",
     "contribute",
@@ -108,6 +124,7 @@ __all__ = [
     "find_plan",
     "find_pool",
     "hold",
+    "hold_all",
     "list_plans",
     "list_pools",
     "list_prices",
@@ -120,6 +137,7 @@ __all__ = [
     "set_price",
     "set_share",
     "settle",
+    "settle_all",
     "settle_own",
     "start_subscription",
     "statements",

@@ -4,11 +4,10 @@ A hold is OPEN, then SETTLED or VOID, once. Units of these functions may run aga
 refusal is a result and no error, so that it costs its neighbours in the writer's group nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Row
 from sqlmodel import Session
 
 from control_plane.economy import sql
@@ -17,6 +16,20 @@ from control_plane.economy.months import month_of
 from control_plane.economy.terms import NewTerms, PoolPlace
 from control_plane.store.economy_tables import Billing, HoldState
 from control_plane.store.tables import Tier
+
+R = TypeVar("R")
+# Writes the rows of several items; the economy does not look into them.
+Save = Callable[[Session, list[R]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class NewHold(Generic[R]):
+    """A hold to be made. `rows`: the call's and the attempt's, which `save` writes where the hold succeeds,
+    once for all items of a batch that have the same `save`."""
+
+    terms: NewTerms
+    rows: R
+    save: Save[R]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +47,34 @@ class QuotaExceeded:
     remaining: int
 
 
-def hold(session: Session, terms: NewTerms, save: Callable[[Session], None]) -> Held | QuotaExceeded:
-    """Reserves what the attempt may use at most, and writes its terms.
+def hold_all(session: Session, items: Sequence[NewHold[R]]) -> list[Held | QuotaExceeded]:
+    """Reserves what each attempt may use at most, in their order, and writes terms and rows of those held.
 
-    `save` writes the call's and the attempt's rows; it runs only where the hold succeeds, in the same
-    transaction. A card of the tenant's own is no pool card for it: ValueError.
+    A card of the tenant's own is no pool card for it: ValueError.
     """
-    _check(terms)
     sql.one_writer_at_a_time(session)
-    month = month_of(terms.now_unix_ms)
-    if isinstance(terms.place, PoolPlace):
-        max_tokens = _take_tokens(session, terms, terms.place, month)
-    else:
-        key = {"tenant_id": terms.tenant_id, "month": month}
-        fits = sql.take(session, key, terms.hold_pico_usd, terms.cap_pico_usd) is not None
-        max_tokens = terms.max_tokens if fits else None
-    if max_tokens is None:
-        return QuotaExceeded(_remaining(session, terms, month))
-    save(session)
-    # What `save` added as objects must be there before the terms refer to it.
-    session.flush()
-    held_tokens = terms.prompt_tokens + terms.choices * max_tokens
-    sql.add_terms(session, _row(terms, month, held_tokens))
-    return Held(max_tokens, held_tokens)
+    of_month: dict[sql.Month, list[int]] = {}
+    for index, item in enumerate(items):
+        _check(item.terms)
+        of_month.setdefault(_month(item.terms), []).append(index)
+    results: dict[int, Held | QuotaExceeded] = {}
+    for month, indexes in of_month.items():
+        wanted = [items[index].terms for index in indexes]
+        results.update(zip(indexes, _hold(session, month, wanted), strict=True))
+    rows, saves = [], []
+    for index, item in enumerate(items):
+        result = results[index]
+        if isinstance(result, Held):
+            rows.append(_row(item.terms, result.hold_tokens))
+            saves.append((item.save, item.rows))
+    save_rows(session, saves)
+    sql.add_terms(session, rows)
+    return [results[index] for index in range(len(items))]
+
+
+def hold(session: Session, terms: NewTerms, save: Callable[[Session], object]) -> Held | QuotaExceeded:
+    """`hold_all` of one attempt."""
+    return hold_all(session, [NewHold(terms, None, lambda session, _rows: save(session))])[0]
 
 
 def checkpoint(session: Session, attempt_id: str, tokens: Tokens) -> bool:
@@ -64,50 +82,84 @@ def checkpoint(session: Session, attempt_id: str, tokens: Tokens) -> bool:
     return sql.move_checkpoint(session, attempt_id, tokens.prompt, tokens.completion)
 
 
-def void(session: Session, attempt_id: str) -> bool:
-    """Gives the whole hold back; False where it was resolved before, or never was."""
-    sql.one_writer_at_a_time(session)
-    row = sql.void_terms(session, attempt_id)
-    if row is None:
-        return False
-    release(session, row, used_tokens=0, used_pico_usd=0)
-    return True
+def save_rows(session: Session, saves: Sequence[tuple[Save[R], R]]) -> None:
+    """Each `save` once, with all its rows."""
+    batches: dict[Save[R], list[R]] = {}
+    for save, rows in saves:
+        batches.setdefault(save, []).append(rows)
+    for save, batch in batches.items():
+        save(session, batch)
+    # What was added as objects must be there before terms and usage refer to it.
+    session.flush()
 
 
-def release(session: Session, row: "Row[Any]", *, used_tokens: int, used_pico_usd: int) -> None:
-    """Moves the used part of a resolved hold to the month's use, and frees the rest."""
-    if row.pool_id is not None:
-        key = {"tenant_id": row.tenant_id, "pool_id": row.pool_id, "month": row.month}
-        sql.resolve(session, key, row.hold_tokens, used_tokens)
-    else:
-        sql.resolve(
-            session, {"tenant_id": row.tenant_id, "month": row.month}, row.hold_pico_usd, used_pico_usd
+def share_out(taken: int, wanted: Sequence[NewTerms]) -> list[Held | QuotaExceeded]:
+    """Who is held, one after the other, where `taken` of the month is used or held already."""
+    results: list[Held | QuotaExceeded] = []
+    for terms in wanted:
+        left = _quota(terms) - taken
+        max_tokens = _max_tokens(terms, left)
+        if max_tokens is None:
+            results.append(QuotaExceeded(max(0, left)))
+            continue
+        held = Held(max_tokens, terms.prompt_tokens + terms.choices * max_tokens)
+        taken += _amount(terms, held)
+        results.append(held)
+    return results
+
+
+def _hold(session: Session, month: sql.Month, wanted: Sequence[NewTerms]) -> list[Held | QuotaExceeded]:
+    """One conditional update: of all where all fit, else of those that do."""
+    results: list[Held | QuotaExceeded] = [Held(terms.max_tokens, terms.hold_tokens) for terms in wanted]
+    if len({_quota(terms) for terms in wanted}) == 1 and _take(session, month, wanted, results):
+        return results
+    results = share_out(sql.taken(session, month), wanted)
+    if not _take(session, month, wanted, results):
+        raise RuntimeError(
+            f"the quota of {month.tenant_id} in {month.month} changed while it was shared out: does another"
+            " program write to this database? Run `daalu ledger verify`"
         )
+    return results
 
 
-def _take_tokens(session: Session, terms: NewTerms, place: PoolPlace, month: str) -> int | None:
-    """The max_tokens of each choice that were held; None where the quota does not cover the call."""
-    quota = place.offer.plan.monthly_tokens
-    key = {"tenant_id": terms.tenant_id, "pool_id": place.offer.pool_id, "month": month}
-    if sql.take(session, key, terms.hold_tokens, quota) is not None:
-        return terms.max_tokens
-    if not terms.shrinkable:
-        return None
-    left = quota - sql.taken(session, key)
-    max_tokens = min(terms.max_tokens, (left - terms.prompt_tokens) // terms.choices)
-    if max_tokens < 1:
-        return None
-    hold_tokens = terms.prompt_tokens + terms.choices * max_tokens
-    return max_tokens if sql.take(session, key, hold_tokens, quota) is not None else None
+def _take(
+    session: Session, month: sql.Month, wanted: Sequence[NewTerms], results: Sequence[Held | QuotaExceeded]
+) -> bool:
+    held = [
+        (_amount(terms, result), _quota(terms))
+        for terms, result in zip(wanted, results, strict=True)
+        if isinstance(result, Held)
+    ]
+    # Each fits its own quota; the month's row keeps the largest.
+    return not held or sql.take(
+        session, month, sum(amount for amount, _ in held), max(quota for _, quota in held)
+    )
 
 
-def _remaining(session: Session, terms: NewTerms, month: str) -> int:
-    key: dict[str, str] = {"tenant_id": terms.tenant_id, "month": month}
-    quota = terms.cap_pico_usd
+def _month(terms: NewTerms) -> sql.Month:
+    pool_id = terms.place.offer.pool_id if isinstance(terms.place, PoolPlace) else None
+    return sql.Month(terms.tenant_id, month_of(terms.now_unix_ms), pool_id)
+
+
+def _quota(terms: NewTerms) -> int:
+    """Of the month: tokens in a pool, pico-USD at a vendor."""
     if isinstance(terms.place, PoolPlace):
-        key["pool_id"] = terms.place.offer.pool_id
-        quota = terms.place.offer.plan.monthly_tokens
-    return max(0, quota - sql.taken(session, key))
+        return terms.place.offer.plan.monthly_tokens
+    return terms.cap_pico_usd
+
+
+def _amount(terms: NewTerms, held: Held) -> int:
+    return held.hold_tokens if isinstance(terms.place, PoolPlace) else terms.hold_pico_usd
+
+
+def _max_tokens(terms: NewTerms, left: int) -> int | None:
+    """For each choice; None where what is left does not cover the call."""
+    if not isinstance(terms.place, PoolPlace):
+        return terms.max_tokens if terms.hold_pico_usd <= left else None
+    if terms.hold_tokens <= left:
+        return terms.max_tokens
+    max_tokens = min(terms.max_tokens, (left - terms.prompt_tokens) // terms.choices)
+    return max_tokens if terms.shrinkable and max_tokens >= 1 else None
 
 
 def _check(terms: NewTerms) -> None:
@@ -119,14 +171,14 @@ def _check(terms: NewTerms) -> None:
         raise ValueError("a tenant's own card serves it for nothing, not as a pool's")
 
 
-def _row(terms: NewTerms, month: str, hold_tokens: int) -> dict[str, Any]:
-    row = {
+def _row(terms: NewTerms, hold_tokens: int) -> dict[str, Any]:
+    return {
         "attempt_id": terms.attempt_id,
         "call_id": terms.call_id,
         "tenant_id": terms.tenant_id,
         "api_key_id": terms.api_key_id,
         "model": terms.model,
-        "month": month,
+        "month": month_of(terms.now_unix_ms),
         "input_micro_usd_per_mtok": terms.price.input_micro_usd_per_mtok,
         "output_micro_usd_per_mtok": terms.price.output_micro_usd_per_mtok,
         "cached_input_micro_usd_per_mtok": terms.price.cached_input_micro_usd_per_mtok,
@@ -135,10 +187,14 @@ def _row(terms: NewTerms, month: str, hold_tokens: int) -> dict[str, Any]:
         "checkpoint_prompt_tokens": 0,
         "checkpoint_completion_tokens": 0,
         "opened_unix_ms": terms.now_unix_ms,
+        **_place(terms),
     }
+
+
+def _place(terms: NewTerms) -> dict[str, Any]:
     place = terms.place
     if isinstance(place, PoolPlace):
-        return row | {
+        return {
             "tier": Tier.POOL.value,
             "pool_id": place.offer.pool_id,
             "plan_id": place.offer.plan.plan_id,
@@ -151,7 +207,7 @@ def _row(terms: NewTerms, month: str, hold_tokens: int) -> dict[str, Any]:
             "share_basis_points": 0 if place.card.operator_run else place.offer.share_basis_points,
             "hold_pico_usd": 0,
         }
-    return row | {
+    return {
         "tier": Tier.EXTERNAL.value,
         "pool_id": None,
         "plan_id": None,
