@@ -4,12 +4,13 @@ then *settled* or *void*, once; *terms* are what an attempt was made under, froz
 For the router and the gateway:
 - Memory only: `EconomyIndex(store)` (`run`, `refresh`; `tenant(id) -> TenantEconomy`, `offers(tenant_id,
   served_name, now_ms) -> Offers`), `LimitTable.admit(...) -> Admitted | Limited`, then one `.release(...)`.
-- Before dispatch `Store.write_item(hold_all, NewHold(NewTerms(...), rows, save)) -> Held | QuotaExceeded`:
-  `save(session, [rows, ...])` writes calls and attempts of those held. At the end
-  `Store.write_item(settle_all, SettleItem(facts, rows, save)) -> Settled`, of SettleFacts, OwnFacts for own
-  cards, or VoidFacts where no content came. Settling again returns what was settled.
-- Units of `Store.write` that do one at a time: `hold`, `settle`, `settle_own`, `void`; and
-  `checkpoint(session, attempt_id, tokens)` between.
+- For many calls at once, in functions that `Store.write_item` is given: before dispatch
+  `hold_all(session, [(NewTerms(...), rows), ...], save) -> [Held | QuotaExceeded, ...]`, where
+  `save(session, [rows, ...])` writes calls and attempts of those held; at the end, their rows written,
+  `settle_all(session, [SettleFacts(...) | OwnFacts(...) | Voided(...), ...]) -> [Settled | None, ...]`:
+  None where nothing was held. Settling again returns what was settled.
+- For one, as units of `Store.write`: `hold`, `checkpoint`, `settle` (raises NothingHeld), `settle_own`,
+  `void`.
 - `reap_holds(session, ...)` from time to time, for what a crash left open.
 """
 
@@ -17,6 +18,7 @@ from control_plane.economy.index import EconomyIndex
 from control_plane.economy.ledger import reverse
 from control_plane.economy.limits import Admitted, Limit, Limited, LimitTable
 from control_plane.economy.money import PriceTerms, Tokens
+from control_plane.economy.pins import NewPin, Pin, add_pin, end_pin, list_pins, pin_for
 from control_plane.economy.plans import NewPlan, create_plan, find_plan, list_plans
 from control_plane.economy.pools import (
     contribute,
@@ -28,7 +30,7 @@ from control_plane.economy.pools import (
 )
 from control_plane.economy.prices import list_prices, set_price, set_share
 from control_plane.economy.queries import read_economy
-from control_plane.economy.quota import Held, NewHold, QuotaExceeded, checkpoint, hold, hold_all
+from control_plane.economy.quota import Held, QuotaExceeded, checkpoint, hold, hold_all
 from control_plane.economy.reaper import Reaped, reap_holds
 from control_plane.economy.rights import (
     PolicyChange,
@@ -37,14 +39,15 @@ from control_plane.economy.rights import (
     list_subscriptions,
     start_subscription,
 )
+from control_plane.economy.ring import RING_SIZE, CardRing, PoolCard
 from control_plane.economy.roles import Role, RoleFacts, resolve_role
 from control_plane.economy.settlement import (
+    Ending,
     NothingHeld,
     OwnFacts,
     Settled,
     SettleFacts,
-    SettleItem,
-    VoidFacts,
+    Voided,
     settle,
     settle_all,
     settle_own,
@@ -63,9 +66,9 @@ from control_plane.economy.terms import (
     ExternalPolicy,
     LeftOutPool,
     NewTerms,
+    NoOffer,
     Offers,
     PlanTerms,
-    PoolCard,
     PoolEconomy,
     PoolOffer,
     PoolPlace,
@@ -76,22 +79,27 @@ from control_plane.economy.terms import (
 from control_plane.economy.verify import Broken, verify
 
 __all__ = [
+    "RING_SIZE",
     "Admitted",
     "Broken",
+    "CardRing",
     "Credit",
     "EconomyIndex",
+    "Ending",
     "ExternalPolicy",
     "Held",
     "LeftOutPool",
     "Limit",
     "LimitTable",
     "Limited",
-    "NewHold",
+    "NewPin",
     "NewPlan",
     "NewTerms",
+    "NoOffer",
     "NothingHeld",
     "Offers",
     "OwnFacts",
+    "Pin",
     "PlanTerms",
     "PolicyChange",
     "PoolCard",
@@ -105,14 +113,14 @@ __all__ = [
     "Role",
     "RoleFacts",
     "SettleFacts",
-    "SettleItem",
     "Settled",
     "Statement",
     "TenantEconomy",
     "Tokens",
     "Usage",
     "VendorPlace",
-    "VoidFacts",
+    "Voided",
+    "add_pin",
     "change_policy",
     "checkpoint",
     "contribute",
@@ -120,16 +128,19 @@ __all__ = [
     "create_plan",
     "create_pool",
     "credits_of_cards",
+    "end_pin",
     "end_subscription",
     "find_plan",
     "find_pool",
     "hold",
     "hold_all",
+    "list_pins",
     "list_plans",
     "list_pools",
     "list_prices",
     "list_subscriptions",
     "mark_paid",
+    "pin_for",
     "read_economy",
     "reap_holds",
     "resolve_role",

@@ -6,7 +6,7 @@ refusal is a result and no error, so that it costs its neighbours in the writer'
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from sqlmodel import Session
 
@@ -18,18 +18,6 @@ from control_plane.store.economy_tables import Billing, HoldState
 from control_plane.store.tables import Tier
 
 R = TypeVar("R")
-# Writes the rows of several items; the economy does not look into them.
-Save = Callable[[Session, list[R]], object]
-
-
-@dataclass(frozen=True, slots=True)
-class NewHold(Generic[R]):
-    """A hold to be made. `rows`: the call's and the attempt's, which `save` writes where the hold succeeds,
-    once for all items of a batch that have the same `save`."""
-
-    terms: NewTerms
-    rows: R
-    save: Save[R]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,50 +35,46 @@ class QuotaExceeded:
     remaining: int
 
 
-def hold_all(session: Session, items: Sequence[NewHold[R]]) -> list[Held | QuotaExceeded]:
-    """Reserves what each attempt may use at most, in their order, and writes terms and rows of those held.
+def hold_all(
+    session: Session, items: Sequence[tuple[NewTerms, R]], save: Callable[[Session, list[R]], object]
+) -> list[Held | QuotaExceeded]:
+    """Reserves what each attempt may use at most, as if one after the other, and writes the terms.
 
-    A card of the tenant's own is no pool card for it: ValueError.
+    `save` writes what comes with the terms of those held, the rows of their calls and attempts, in the same
+    transaction; it does not run where none was held. A card of the tenant's own is no pool card for it:
+    ValueError.
     """
     sql.one_writer_at_a_time(session)
     of_month: dict[sql.Month, list[int]] = {}
-    for index, item in enumerate(items):
-        _check(item.terms)
-        of_month.setdefault(_month(item.terms), []).append(index)
+    for index, (terms, _) in enumerate(items):
+        _check(terms)
+        of_month.setdefault(_month(terms), []).append(index)
     results: dict[int, Held | QuotaExceeded] = {}
     for month, indexes in of_month.items():
-        wanted = [items[index].terms for index in indexes]
+        wanted = [items[index][0] for index in indexes]
         results.update(zip(indexes, _hold(session, month, wanted), strict=True))
-    rows, saves = [], []
-    for index, item in enumerate(items):
+    kept, rows = [], []
+    for index, (terms, with_terms) in enumerate(items):
         result = results[index]
         if isinstance(result, Held):
-            rows.append(_row(item.terms, result.hold_tokens))
-            saves.append((item.save, item.rows))
-    save_rows(session, saves)
-    sql.add_terms(session, rows)
+            kept.append(with_terms)
+            rows.append(_row(terms, result.hold_tokens))
+    if kept:
+        save(session, kept)
+        # What was added as objects must be there before the terms refer to it.
+        session.flush()
+        sql.add_terms(session, rows)
     return [results[index] for index in range(len(items))]
 
 
 def hold(session: Session, terms: NewTerms, save: Callable[[Session], object]) -> Held | QuotaExceeded:
     """`hold_all` of one attempt."""
-    return hold_all(session, [NewHold(terms, None, lambda session, _rows: save(session))])[0]
+    return hold_all(session, [(terms, None)], lambda session, _: save(session))[0]
 
 
 def checkpoint(session: Session, attempt_id: str, tokens: Tokens) -> bool:
     """Makes the running usage durable; False where the hold is no longer open. Never moves back."""
     return sql.move_checkpoint(session, attempt_id, tokens.prompt, tokens.completion)
-
-
-def save_rows(session: Session, saves: Sequence[tuple[Save[R], R]]) -> None:
-    """Each `save` once, with all its rows."""
-    batches: dict[Save[R], list[R]] = {}
-    for save, rows in saves:
-        batches.setdefault(save, []).append(rows)
-    for save, batch in batches.items():
-        save(session, batch)
-    # What was added as objects must be there before terms and usage refer to it.
-    session.flush()
 
 
 def share_out(taken: int, wanted: Sequence[NewTerms]) -> list[Held | QuotaExceeded]:

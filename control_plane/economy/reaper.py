@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select
 
 from control_plane.economy import sql
 from control_plane.economy.money import Tokens
-from control_plane.economy.settlement import SettleFacts, SettleItem, VoidFacts, no_rows, settle_all
+from control_plane.economy.settlement import SettleFacts, Voided, settle_all
 from control_plane.identifiers import AttemptId, CallId
 from control_plane.store.economy_tables import AttemptTerms, HoldState, UsageRecord
 from control_plane.store.tables import Receipt
@@ -57,18 +57,16 @@ def reap_holds(
     )
     found: Sequence[tuple[AttemptTerms, Receipt | None, str | None]] = session.exec(statement).all()
     ends = [
-        _facts(terms, receipt, now_unix_ms)
-        if settled_call is None
-        else VoidFacts(AttemptId(terms.attempt_id))
+        _facts(terms, receipt, now_unix_ms) if settled_call is None else Voided(AttemptId(terms.attempt_id))
         for terms, receipt, settled_call in found
     ]
-    results = settle_all(session, [SettleItem(facts, None, no_rows) for facts in ends])
-    first = [facts for facts, result in zip(ends, results, strict=True) if result.first]
-    voided = sum(isinstance(facts, VoidFacts) for facts in first)
+    results = settle_all(session, ends)
+    first = [end for end, result in zip(ends, results, strict=True) if result is not None and result.first]
+    voided = sum(isinstance(end, Voided) for end in first)
     return Reaped(len(first) - voided, voided)
 
 
-def _facts(terms: AttemptTerms, receipt: Receipt | None, now_unix_ms: int) -> SettleFacts | VoidFacts:
+def _facts(terms: AttemptTerms, receipt: Receipt | None, now_unix_ms: int) -> SettleFacts | Voided:
     """Void where nothing was delivered that is known of."""
     seen = Tokens(terms.checkpoint_prompt_tokens, terms.checkpoint_completion_tokens)
     claimed = None
@@ -77,5 +75,5 @@ def _facts(terms: AttemptTerms, receipt: Receipt | None, now_unix_ms: int) -> Se
     # The gateway's last checkpoint is all that it counted; an operator's card is believed beyond it.
     known = claimed if claimed is not None and terms.operator_card else seen
     if not known.completion:
-        return VoidFacts(AttemptId(terms.attempt_id))
+        return Voided(AttemptId(terms.attempt_id))
     return SettleFacts(CallId(terms.call_id), AttemptId(terms.attempt_id), claimed, seen, now_unix_ms)

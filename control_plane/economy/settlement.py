@@ -1,8 +1,8 @@
 """Settlement: a call's usage becomes its charge and its credit, once, with the end of its hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeAlias
 
 from sqlmodel import Session
 
@@ -17,12 +17,9 @@ from control_plane.economy.money import (
     within_hold,
 )
 from control_plane.economy.months import month_of
-from control_plane.economy.quota import Save, save_rows
 from control_plane.identifiers import AgentId, ApiKeyId, AttemptId, CallId, TenantId
 from control_plane.store.economy_tables import Billing, HoldState, TransactionKind
 from control_plane.store.tables import Tier
-
-R = TypeVar("R")
 
 
 class NothingHeld(Exception):
@@ -58,27 +55,20 @@ class OwnFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class VoidFacts:
-    """An attempt ended before any content: its hold is given back whole, where it has one."""
+class Voided:
+    """Nothing of an answer was delivered: the whole hold is given back."""
 
     attempt_id: AttemptId
 
 
-@dataclass(frozen=True, slots=True)
-class SettleItem(Generic[R]):
-    """The end of an attempt. `rows`: the call's and its attempts', which `save` writes in the same
-    transaction, once for all items of a batch that have the same `save`."""
-
-    facts: SettleFacts | OwnFacts | VoidFacts
-    rows: R
-    save: Save[R]
+Ending: TypeAlias = OwnFacts | SettleFacts | Voided
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """`first`: by this call; else what was settled before, and nothing of it was changed.
+    """`first`: by this call; else what was settled before, and nothing was changed.
 
-    Of VoidFacts: nothing charged, and `first` where this gave the hold back.
+    Of Voided: nothing is charged, and `first` where this gave a hold back.
     """
 
     attempt_id: AttemptId
@@ -88,37 +78,40 @@ class Settled:
     first: bool
 
 
-def settle_all(session: Session, items: Sequence[SettleItem[R]]) -> list[Settled]:
-    """Ends holds, records usage, posts the money and writes the rows, in the caller's transaction.
+def settle_all(session: Session, endings: Sequence[Ending]) -> list[Settled | None]:
+    """Ends holds, records usage and posts the money, in the caller's transaction.
 
-    As if one after the other, but with a few statements for all. Raises NothingHeld; ValueError where the
-    tokens of a third-party card were not counted.
+    As if one after the other, with few statements for all. None where there is no open hold and the call
+    was not settled: it was void, or never made. Raises ValueError where the tokens of a third-party card
+    were not counted.
     """
     sql.one_writer_at_a_time(session)
-    results: dict[int, Settled] = {}
-    for indexes in _rounds([item.facts for item in items]):
-        batch = [items[index] for index in indexes]
-        ends = _ends(session, [item.facts for item in batch])
-        # Before the usage, which refers to the rows.
-        save_rows(session, [(item.save, item.rows) for item in batch])
-        ends.write(session)
-        results.update(zip(indexes, ends.results, strict=True))
-    return [results[index] for index in range(len(items))]
+    results: dict[int, Settled | None] = {}
+    for indexes in _rounds(endings):
+        book = _Book()
+        ended = book.end_all(session, [endings[index] for index in indexes])
+        results.update(zip(indexes, ended, strict=True))
+        book.write(session)
+    return [results[index] for index in range(len(endings))]
 
 
-def settle(session: Session, facts: SettleFacts) -> Settled:
-    """`settle_all` of one call, whose rows are written elsewhere."""
-    return _alone(session, facts)
+def settle(session: Session, facts: SettleFacts | OwnFacts) -> Settled:
+    """`settle_all` of one call. Raises NothingHeld."""
+    [settled] = settle_all(session, [facts])
+    if settled is None:
+        raise NothingHeld(f"nothing is held for call {facts.call_id}")
+    return settled
 
 
 def settle_own(session: Session, facts: OwnFacts) -> Settled:
     """Records the usage of an own-card call, at no charge. Again: what was recorded."""
-    return _alone(session, facts)
+    return settle(session, facts)
 
 
-def void(session: Session, attempt_id: AttemptId) -> bool:
+def void(session: Session, attempt_id: str) -> bool:
     """Gives the whole hold back; False where it was resolved before, or never was."""
-    return _alone(session, VoidFacts(attempt_id)).first
+    [settled] = settle_all(session, [Voided(AttemptId(attempt_id))])
+    return settled is not None and settled.first
 
 
 def charge_and_credit(terms: Any, tokens: Tokens) -> tuple[int, int]:
@@ -134,23 +127,16 @@ def charge_and_credit(terms: Any, tokens: Tokens) -> tuple[int, int]:
     return charge, credit_pico_usd(charge, terms.share_basis_points)
 
 
-def no_rows(_session: Session, _rows: list[None]) -> None:
-    """The `save` of an item without rows."""
-
-
-def _alone(session: Session, facts: SettleFacts | OwnFacts | VoidFacts) -> Settled:
-    return settle_all(session, [SettleItem(facts, None, no_rows)])[0]
-
-
-def _rounds(facts: Sequence[SettleFacts | OwnFacts | VoidFacts]) -> Iterator[list[int]]:
-    """Indexes of ends that have neither a call nor an attempt in common; those that do, in their order."""
-    left = list(range(len(facts)))
+def _rounds(endings: Sequence[Ending]) -> Iterator[list[int]]:
+    """Indexes of endings that have neither a call nor an attempt in common; those that do, in their order."""
+    left = list(range(len(endings)))
     while left:
         seen: set[str] = set()
-        now, later = [], []
+        now: list[int] = []
+        later: list[int] = []
         for index in left:
-            each = facts[index]
-            ids = {each.attempt_id} if isinstance(each, VoidFacts) else {each.attempt_id, each.call_id}
+            each = endings[index]
+            ids = {each.attempt_id} if isinstance(each, Voided) else {each.attempt_id, each.call_id}
             (now if seen.isdisjoint(ids) else later).append(index)
             seen |= ids
         yield now
@@ -158,51 +144,23 @@ def _rounds(facts: Sequence[SettleFacts | OwnFacts | VoidFacts]) -> Iterator[lis
 
 
 @dataclass(slots=True)
-class _Ends:
-    """What a batch of ends comes to, gathered so that each table is written once."""
+class _Book:
+    """What a round of endings comes to, gathered so that each table is written once."""
 
-    results: list[Settled] = field(default_factory=list)
     ended: dict[HoldState, list[str]] = field(default_factory=dict)
     # By month: what was held, and what of it is used.
     released: dict[sql.Month, tuple[int, int]] = field(default_factory=dict)
     usage: list[dict[str, Any]] = field(default_factory=list)
     posted: list[tuple[Transaction, tuple[Entry, ...]]] = field(default_factory=list)
 
-    def settle(self, facts: SettleFacts, terms: sql.HeldTerms) -> None:
-        # A vendor is no operator card, but its word is all there is, as the card's owner's is not.
-        trusted = bool(terms.operator_card) or terms.vendor is not None
-        tokens = within_hold(
-            payable_tokens(facts.claimed, facts.counted, operator_card=trusted), terms.hold_tokens
+    def end_all(self, session: Session, endings: Sequence[Ending]) -> list[Settled | None]:
+        """By what is in the store; no two of them touch the same call or attempt."""
+        held = sql.read_terms(
+            session, [each.attempt_id for each in endings if not isinstance(each, OwnFacts)]
         )
-        charge, credit = charge_and_credit(terms, tokens)
-        self._release(HoldState.SETTLED, terms, tokens.prompt + tokens.completion, charge)
-        self.usage.append(_usage(terms, facts, tokens, charge, credit))
-        provider = None
-        if terms.agent_id is not None and terms.agent_tenant_id is not None and not terms.operator_card:
-            provider = Provider(terms.agent_tenant_id, terms.agent_id)
-        self.posted.append(
-            (
-                Transaction(
-                    TransactionKind.SETTLEMENT,
-                    terms.tenant_id,
-                    terms.month,
-                    facts.now_unix_ms,
-                    facts.call_id,
-                ),
-                settlement_entries(terms.tenant_id, provider, Billing(terms.billing), charge, credit),
-            )
-        )
-        self.results.append(Settled(facts.attempt_id, tokens, charge, credit, first=True))
-
-    def settle_own(self, facts: OwnFacts) -> None:
-        self.usage.append(_own_usage(facts))
-        self.results.append(Settled(facts.attempt_id, facts.tokens, 0, 0, first=True))
-
-    def void(self, attempt_id: AttemptId, terms: sql.HeldTerms | None) -> None:
-        held = terms is not None and terms.hold_state == HoldState.OPEN
-        if terms is not None and held:
-            self._release(HoldState.VOID, terms, 0, 0)
-        self.results.append(Settled(attempt_id, Tokens(0, 0), 0, 0, first=held))
+        calls = [each.call_id for each in endings if not isinstance(each, Voided)]
+        recorded = sql.read_recorded(session, calls)
+        return [self._end(each, held.get(each.attempt_id), recorded) for each in endings]
 
     def write(self, session: Session) -> None:
         for state, attempt_ids in self.ended.items():
@@ -212,34 +170,51 @@ class _Ends:
         sql.add_usage(session, self.usage)
         post_all(session, self.posted)
 
+    def _end(
+        self, ending: Ending, terms: sql.HeldTerms | None, recorded: Mapping[str, sql.Recorded]
+    ) -> Settled | None:
+        is_open = terms is not None and terms.hold_state == HoldState.OPEN
+        match ending:
+            case Voided():
+                if terms is not None and is_open:
+                    self._release(HoldState.VOID, terms, 0, 0)
+                return Settled(ending.attempt_id, Tokens(0, 0), 0, 0, first=is_open)
+            case _ if before := recorded.get(ending.call_id):
+                return _settled_before(before)
+            case OwnFacts():
+                self.usage.append(_own_usage(ending))
+                return Settled(ending.attempt_id, ending.tokens, 0, 0, first=True)
+            case SettleFacts() if terms is not None and is_open and terms.call_id == ending.call_id:
+                return self._settle(ending, terms)
+            case _:
+                return None
+
+    def _settle(self, facts: SettleFacts, terms: sql.HeldTerms) -> Settled:
+        # A vendor is no operator card, but its word is all there is, as the card's owner's is not.
+        trusted = bool(terms.operator_card) or terms.vendor is not None
+        payable = payable_tokens(facts.claimed, facts.counted, operator_card=trusted)
+        tokens = within_hold(payable, terms.hold_tokens)
+        charge, credit = charge_and_credit(terms, tokens)
+        self._release(HoldState.SETTLED, terms, tokens.prompt + tokens.completion, charge)
+        self.usage.append(_usage(terms, facts, tokens, charge, credit))
+        provider = None
+        if terms.agent_id is not None and terms.agent_tenant_id is not None and not terms.operator_card:
+            provider = Provider(terms.agent_tenant_id, terms.agent_id)
+        transaction = Transaction(
+            TransactionKind.SETTLEMENT, terms.tenant_id, terms.month, facts.now_unix_ms, facts.call_id
+        )
+        entries = settlement_entries(terms.tenant_id, provider, Billing(terms.billing), charge, credit)
+        self.posted.append((transaction, entries))
+        return Settled(facts.attempt_id, tokens, charge, credit, first=True)
+
     def _release(self, state: HoldState, terms: sql.HeldTerms, used_tokens: int, used_pico_usd: int) -> None:
         self.ended.setdefault(state, []).append(terms.attempt_id)
-        month = sql.Month(terms.tenant_id, terms.month, terms.pool_id)
         hold, used = terms.hold_tokens, used_tokens
         if terms.pool_id is None:
             hold, used = terms.hold_pico_usd, used_pico_usd
+        month = sql.Month(terms.tenant_id, terms.month, terms.pool_id)
         before = self.released.get(month, (0, 0))
         self.released[month] = (before[0] + hold, before[1] + used)
-
-
-def _ends(session: Session, facts: Sequence[SettleFacts | OwnFacts | VoidFacts]) -> _Ends:
-    """What these come to, by what is in the store; no two of them touch the same call or attempt."""
-    held = sql.read_terms(session, [each.attempt_id for each in facts if not isinstance(each, OwnFacts)])
-    recorded = sql.read_recorded(session, [each.call_id for each in facts if not isinstance(each, VoidFacts)])
-    ends = _Ends()
-    for each in facts:
-        terms = held.get(each.attempt_id)
-        if isinstance(each, VoidFacts):
-            ends.void(each.attempt_id, terms)
-        elif before := recorded.get(each.call_id):
-            ends.results.append(_settled_before(before))
-        elif isinstance(each, OwnFacts):
-            ends.settle_own(each)
-        elif terms is None or terms.call_id != each.call_id or terms.hold_state != HoldState.OPEN:
-            raise NothingHeld(f"nothing is held for call {each.call_id}")
-        else:
-            ends.settle(each, terms)
-    return ends
 
 
 def _settled_before(row: sql.Recorded) -> Settled:

@@ -187,4 +187,5 @@ def add_transactions(
 
 
 def _key(month: Month) -> tuple[str, ...]:
-    return month[:2] if month.pool_id is None else month
+    key = (month.tenant_id, month.month)
+    return key if month.pool_id is None else (*key, month.pool_id)

@@ -1,31 +1,45 @@
-"""The gateway's SQL: calls and their attempts."""
+"""The gateway's SQL: calls and their attempts, and with them what becomes of their holds."""
 
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 from sqlmodel import Session, SQLModel
 
-from control_plane.store.driver_sql import column_names, insert_rows
+from control_plane.economy import Held, NewTerms, QuotaExceeded, hold_all, settle_all
+from control_plane.gateway.record import Entry
+from control_plane.store import column_names, insert_rows
 from control_plane.store.tables import Attempt, Call, CallOutcome
 
-Row = dict[str, Any]
+logger = logging.getLogger(__name__)
 
 _FIXED = frozenset({"id", "call_id", "tenant_id", "api_key_id", "number", "started_unix_ms"})
 
 
-def save_all(session: Session, records: Sequence[tuple[Row, Sequence[Row]]]) -> list[None]:
-    """Writes calls with their attempts; repeating it changes nothing.
+def reserve_all(session: Session, items: Sequence[tuple[NewTerms, Entry]]) -> list[Held | QuotaExceeded]:
+    """Makes holds, and writes the calls and attempts of those that succeeded."""
+    return hold_all(session, items, save_all)
+
+
+def save_all(session: Session, entries: Sequence[Entry]) -> list[None]:
+    """Writes calls with their attempts, and resolves the holds of those that ended; repeating it changes
+    nothing.
 
     Inserts, or updates while the row still runs: what has ended never changes, however late or often the
-    same record is written.
+    same record is written. A hold that was resolved before stays as it is.
     """
     # One record may be in a group twice; a statement may not have a row twice.
-    calls = {call["id"]: call for call, _ in records}
-    attempts = {attempt["id"]: attempt for _, tried in records for attempt in tried}
+    calls = {entry.call["id"]: entry.call for entry in entries}
+    attempts = {attempt["id"]: attempt for entry in entries for attempt in entry.attempts}
     insert_rows(session, Call, list(calls.values()), _while_running(Call))
     insert_rows(session, Attempt, list(attempts.values()), _while_running(Attempt))
-    return [None] * len(records)
+    endings = [entry.ending for entry in entries if entry.ending is not None]
+    if endings:
+        for ending, settled in zip(endings, settle_all(session, endings), strict=True):
+            if settled is None:
+                # The reaper was faster: what it knew of has been settled or given back.
+                logger.warning("attempt %s was settled late: its hold had been resolved", ending.attempt_id)
+    return [None] * len(entries)
 
 
 @lru_cache

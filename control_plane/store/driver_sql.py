@@ -28,9 +28,9 @@ def execute(session: Session, statement: str, values: Sequence[Any]) -> CursorRe
 def execute_in(session: Session, statement: str, ids: Sequence[str]) -> Iterator[CursorResult[Any]]:
     """`statement` ends with IN; run as often as it takes, so iterate to the end. An id may be there twice."""
     for begin in range(0, len(ids), MOST_ROWS):
-        some = ids[begin : begin + MOST_ROWS]
+        some = list(ids[begin : begin + MOST_ROWS])
         count = 1 << (len(some) - 1).bit_length()
-        yield execute(session, f"{statement} ({_marks(count)})", [*some, *some[-1:] * (count - len(some))])
+        yield execute(session, f"{statement} ({_marks(count)})", some + some[-1:] * (count - len(some)))
 
 
 def insert_rows(
