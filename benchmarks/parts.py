@@ -13,6 +13,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import uvloop
+
 from control_plane.access import Principal
 from control_plane.economy import Held, NewTerms, PoolPlace, SettleFacts, Tokens
 from control_plane.fleet import FleetView
@@ -21,6 +23,7 @@ from control_plane.gateway.limits import Limits
 from control_plane.gateway.record import AttemptRecord, CallRecord
 from control_plane.gateway.request import read_request
 from control_plane.identifiers import ApiKeyId, TenantId, new_attempt_id, new_call_id
+from control_plane.main import spare_the_collector
 from control_plane.router import GeneralCall, Plan, TenantFacts, ThirdPartyCard, World, plan
 from control_plane.store import Store, unix_ms
 from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose
@@ -113,10 +116,13 @@ async def run(directory: Path) -> None:
     store = Store(f"sqlite:///{directory / 'parts.db'}")
     store.migrate()
     store.write_now(add_economy)
+    spare_the_collector()
     result = await ledger(Book(store, Limits()))
     store.close()
     print(json.dumps({**result, "plan_us_10k": plan_us()}))
 
 
 if __name__ == "__main__":
-    asyncio.run(run(Path(sys.argv[1])))
+    # Loop and collector as in `daalu serve`.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(Path(sys.argv[1])))

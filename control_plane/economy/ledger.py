@@ -6,7 +6,7 @@ the platform the remainder. A release moves held credit to payable. A reversal t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
@@ -25,8 +25,7 @@ from control_plane.store.economy_tables import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     account: Account
     # None: the platform.
     tenant_id: str | None
@@ -111,7 +110,7 @@ def post_all(
         transactions.append(
             {
                 "id": transaction_id,
-                "kind": transaction.kind.value,
+                "kind": str(transaction.kind),
                 "call_id": transaction.call_id,
                 "reverses_id": transaction.reverses_id,
                 "consumer_tenant_id": transaction.consumer_tenant_id,
@@ -195,7 +194,7 @@ def _row(transaction_id: str, line: int, entry: Entry) -> dict[str, Any]:
     return {
         "transaction_id": transaction_id,
         "line": line,
-        "account": entry.account.value,
+        "account": str(entry.account),
         "tenant_id": entry.tenant_id,
         "agent_id": entry.agent_id,
         "amount_pico_usd": entry.amount_pico_usd,

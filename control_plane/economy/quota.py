@@ -156,6 +156,7 @@ def _check(terms: NewTerms) -> None:
 
 
 def _row(terms: NewTerms, hold_tokens: int) -> dict[str, Any]:
+    price = terms.price
     return {
         "attempt_id": terms.attempt_id,
         "call_id": terms.call_id,
@@ -163,11 +164,11 @@ def _row(terms: NewTerms, hold_tokens: int) -> dict[str, Any]:
         "api_key_id": terms.api_key_id,
         "model": terms.model,
         "month": month_of(terms.now_unix_ms),
-        "input_micro_usd_per_mtok": terms.price.input_micro_usd_per_mtok,
-        "output_micro_usd_per_mtok": terms.price.output_micro_usd_per_mtok,
-        "cached_input_micro_usd_per_mtok": terms.price.cached_input_micro_usd_per_mtok,
+        "input_micro_usd_per_mtok": price.input_micro_usd_per_mtok,
+        "output_micro_usd_per_mtok": price.output_micro_usd_per_mtok,
+        "cached_input_micro_usd_per_mtok": price.cached_input_micro_usd_per_mtok,
         "hold_tokens": hold_tokens,
-        "hold_state": HoldState.OPEN.value,
+        "hold_state": str(HoldState.OPEN),
         "checkpoint_prompt_tokens": 0,
         "checkpoint_completion_tokens": 0,
         "opened_unix_ms": terms.now_unix_ms,
@@ -179,26 +180,26 @@ def _place(terms: NewTerms) -> dict[str, Any]:
     place = terms.place
     if isinstance(place, PoolPlace):
         return {
-            "tier": Tier.POOL.value,
+            "tier": str(Tier.POOL),
             "pool_id": place.offer.pool_id,
             "plan_id": place.offer.plan.plan_id,
             "agent_id": place.card.agent_id,
             "agent_tenant_id": place.card.tenant_id,
             "vendor": None,
-            "billing": place.offer.plan.billing.value,
+            "billing": str(place.offer.plan.billing),
             "operator_card": place.card.operator_run,
             # The operator's cards earn the platform, and nobody a credit.
             "share_basis_points": 0 if place.card.operator_run else place.offer.share_basis_points,
             "hold_pico_usd": 0,
         }
     return {
-        "tier": Tier.EXTERNAL.value,
+        "tier": str(Tier.EXTERNAL),
         "pool_id": None,
         "plan_id": None,
         "agent_id": None,
         "agent_tenant_id": None,
         "vendor": place.vendor,
-        "billing": Billing.INVOICED.value,
+        "billing": str(Billing.INVOICED),
         "operator_card": False,
         "share_basis_points": 0,
         "hold_pico_usd": terms.hold_pico_usd,

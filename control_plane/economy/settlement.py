@@ -264,7 +264,7 @@ def _own_usage(facts: OwnFacts) -> dict[str, Any]:
         "attempt_id": facts.attempt_id,
         "tenant_id": facts.tenant_id,
         "api_key_id": facts.api_key_id,
-        "tier": Tier.OWN.value,
+        "tier": str(Tier.OWN),
         "pool_id": None,
         "agent_id": facts.agent_id,
         "agent_tenant_id": facts.tenant_id,
