@@ -32,7 +32,7 @@ _SHIFTS = range(120, -1, -10)
 def _new(prefix: str) -> str:
     # Unique, and no secret. Randomness from the kernel would give the interpreter away to another thread, and
     # wait for it: 13 µs where a busy writer has it.
-    number = (time.time_ns() // 1_000_000) << 80 | random.getrandbits(80)  # noqa: S311
+    number = (time.time_ns() // 1_000_000) << 80 | random.getrandbits(80)
     return f"{prefix}-{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"
 
 
