@@ -15,6 +15,7 @@ from sqlmodel import Session, select
 from control_plane.economy import NewPin, add_pin, start_subscription, verify, withdraw
 from control_plane.fleet import AgentView, Health, Liveness
 from control_plane.gateway import Limits
+from control_plane.gateway.queries import reserve_all
 from control_plane.store import Store
 from control_plane.store.economy_tables import (
     Account,
@@ -481,9 +482,14 @@ async def test_an_answer_whose_settlement_cannot_be_written_has_no_end_and_is_se
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = Limits(record_wait_s=0.2, catch_up_every_s=0.05)
+    write_item = sqlite_store.write_item
+
+    def stuck_at_the_end(save: Any, item: Any) -> "asyncio.Future[Any]":
+        return write_item(save, item) if save is reserve_all else asyncio.get_running_loop().create_future()
+
     async with market(sqlite_store, hosted=False, limits=limits) as here:
         with monkeypatch.context() as broken:
-            broken.setattr(sqlite_store, "write_item", lambda *_: asyncio.get_running_loop().create_future())
+            broken.setattr(sqlite_store, "write_item", stuck_at_the_end)
             reply = await here.post(STREAM)
             assert END.decode() not in reply.text
             assert "records_unavailable" in reply.text
@@ -540,3 +546,22 @@ async def test_a_model_may_be_asked_for_by_any_of_its_names(sqlite_store: Store,
         assert (reply.status_code, reply.headers["x-daalu-model"]) == (200, "tiny")
         assert (await here.hosted.wait_for(1)).json["model"] == "tiny"
         assert (await here.front.only_call()).model == model, "the record says what was asked for"
+
+
+async def test_embeddings_are_charged_for_their_prompts_alone(sqlite_store: Store) -> None:
+    async def embeds(exchange: Exchange) -> None:
+        vector = {"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}
+        usage = {"prompt_tokens": 7, "total_tokens": 7, "completion_tokens": 0}
+        await exchange.send_json({"object": "list", "model": "tiny", "data": [vector], "usage": usage})
+
+    async with market(sqlite_store, lent=False, scripts=(embeds,)) as here:
+        async with openai.AsyncOpenAI(
+            base_url=f"{here.front.url}/v1", api_key=OTHER_KEY, max_retries=0
+        ) as ai:
+            found = await ai.embeddings.create(model="tiny", input="hi", encoding_format="float")
+        assert found.data[0].embedding == [0.5, -0.5]
+        sent = (await here.hosted.wait_for(1)).json
+        assert "max_tokens" not in sent
+        used = await here.usage()
+        assert (used.prompt_tokens, used.completion_tokens) == (7, 0)
+        assert used.charge_pico_usd == 7 * PRICE.input_micro_usd_per_mtok
