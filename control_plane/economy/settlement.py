@@ -88,10 +88,10 @@ def settle_all(session: Session, endings: Sequence[Ending]) -> list[Settled | No
     sql.one_writer_at_a_time(session)
     results: dict[int, Settled | None] = {}
     for indexes in _rounds(endings):
-        book = _Book()
-        ended = book.end_all(session, [endings[index] for index in indexes])
+        now = _Round()
+        ended = now.end_all(session, [endings[index] for index in indexes])
         results.update(zip(indexes, ended, strict=True))
-        book.write(session)
+        now.write(session)
     return [results[index] for index in range(len(endings))]
 
 
@@ -144,7 +144,7 @@ def _rounds(endings: Sequence[Ending]) -> Iterator[list[int]]:
 
 
 @dataclass(slots=True)
-class _Book:
+class _Round:
     """What a round of endings comes to, gathered so that each table is written once."""
 
     ended: dict[HoldState, list[str]] = field(default_factory=dict)
