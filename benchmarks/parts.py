@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from control_plane.access import Principal
-from control_plane.economy import Ending, Held, NewTerms, OwnFacts, PoolPlace, SettleFacts, Tokens, verify
+from control_plane.economy import Held, NewTerms, PoolPlace, SettleFacts, Tokens, verify
 from control_plane.fleet import FleetView
 from control_plane.gateway.book import Book
 from control_plane.gateway.limits import Limits
@@ -24,7 +24,7 @@ from control_plane.gateway.record import AttemptRecord, CallRecord
 from control_plane.gateway.request import read_request
 from control_plane.identifiers import ApiKeyId, TenantId, new_attempt_id, new_call_id
 from control_plane.main import spare_the_collector
-from control_plane.router import GeneralCall, OwnCard, Plan, TenantFacts, ThirdPartyCard, World, plan
+from control_plane.router import GeneralCall, Plan, TenantFacts, ThirdPartyCard, World, plan
 from control_plane.store import Store, unix_ms
 from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose
 from tests.support.economy import CONSUMER, INVOICED, PROVIDERS_CARD, add_economy, offer
@@ -42,69 +42,43 @@ _USED = Tokens(37, 8)
 _ENDLESS_TOKENS = 10**15
 
 
-class Caller:
-    """Makes calls that are nothing but their two writes."""
+async def ledger(book: Book) -> dict[str, float]:
+    """Pool calls a second of which each is held, then settled with a charge and a provider's credit,
+    AT_ONCE at once; and what these two commits take alone."""
+    principal = Principal(CONSUMER, "consumer", ApiKeyId("key-consumer"), Purpose.GENERAL)
+    request = read_request("/v1/chat/completions", _BODY)
+    place = PoolPlace(offer(replace(INVOICED, monthly_tokens=_ENDLESS_TOKENS)), PROVIDERS_CARD)
+    agent = agent_view("provider", tenant_id=PROVIDERS_CARD.tenant_id)
+    candidate = ThirdPartyCard(agent, "tiny", 0.0, place.offer, place.card)
+    the_plan = Plan((candidate,), ())
 
-    def __init__(self, book: Book) -> None:
-        self._book = book
-        self._principal = Principal(CONSUMER, "consumer", ApiKeyId("key-consumer"), Purpose.GENERAL)
-        self._request = read_request("/v1/chat/completions", _BODY)
-        self._place = PoolPlace(offer(replace(INVOICED, monthly_tokens=_ENDLESS_TOKENS)), PROVIDERS_CARD)
-        lent = agent_view("provider", tenant_id=PROVIDERS_CARD.tenant_id)
-        self._lent = ThirdPartyCard(lent, "tiny", 0.0, self._place.offer, PROVIDERS_CARD)
-        self._own = OwnCard(agent_view("consumer", tenant_id=CONSUMER), "tiny", 0.0)
-
-    async def in_pool(self) -> None:
-        """Held against the month's quota, then settled with a charge and a provider's credit."""
-        record, attempt = self._begun(self._lent)
+    async def call() -> None:
+        record = CallRecord(new_call_id(), principal, Purpose.GENERAL, request, the_plan, unix_ms())
+        attempt = AttemptRecord(new_attempt_id(), 1, candidate, unix_ms())
+        record.attempts.append(attempt)
         terms = NewTerms(
             attempt_id=attempt.id,
             call_id=record.id,
             tenant_id=CONSUMER,
-            api_key_id=self._principal.api_key_id,
+            api_key_id=principal.api_key_id,
             model="tiny",
-            place=self._place,
+            place=place,
             prompt_tokens=_USED.prompt,
             max_tokens=64,
             choices=1,
             shrinkable=False,
             now_unix_ms=unix_ms(),
         )
-        assert isinstance(await self._book.reserve(record, terms), Held)
-        await self._ended(record, SettleFacts(record.id, attempt.id, _USED, _USED, unix_ms()))
-
-    async def on_own_card(self) -> None:
-        """Nothing is held, and its usage recorded at no charge."""
-        record, attempt = self._begun(self._own)
-        await self._book.write(record)
-        usage = OwnFacts(
-            record.id, attempt.id, CONSUMER, self._principal.api_key_id,
-            self._own.agent.agent_id, "tiny", _USED, unix_ms(),
-        )  # fmt: skip
-        await self._ended(record, usage)
-
-    def _begun(self, candidate: OwnCard | ThirdPartyCard) -> tuple[CallRecord, AttemptRecord]:
-        plan = Plan((candidate,), ())
-        record = CallRecord(new_call_id(), self._principal, Purpose.GENERAL, self._request, plan, unix_ms())
-        attempt = AttemptRecord(new_attempt_id(), 1, candidate, unix_ms())
-        record.attempts.append(attempt)
-        return record, attempt
-
-    async def _ended(self, record: CallRecord, ending: Ending) -> None:
+        assert isinstance(await book.reserve(record, terms), Held)
         record.end_attempt(AttemptOutcome.COMPLETE, unix_ms(), _USED, None)
         record.outcome = CallOutcome.COMPLETE
-        record.ending = ending
-        assert await self._book.settle(record)
-
-
-async def ledger(book: Book) -> dict[str, float]:
-    """Pool calls a second, AT_ONCE at once; and what the two commits of an own-card call take alone."""
-    caller = Caller(book)
+        record.ending = SettleFacts(record.id, attempt.id, _USED, _USED, unix_ms())
+        assert await book.settle(record)
 
     async def calls_until(ends: float) -> int:
         made = 0
         while time.monotonic() < ends:
-            await caller.in_pool()
+            await call()
             made += 1
         return made
 
@@ -114,7 +88,7 @@ async def ledger(book: Book) -> dict[str, float]:
     alone = []
     for _ in range(ALONE_CALLS):
         began = time.perf_counter()
-        await caller.on_own_card()
+        await call()
         alone.append((time.perf_counter() - began) * 1e3)
     assert not book.unwritten_count
     return {"ledger_calls_per_s": per_s, "two_commits_ms": statistics.median(alone)}

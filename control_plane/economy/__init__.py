@@ -11,9 +11,14 @@ For the router and the gateway:
   None where nothing was held. Settling again returns what was settled.
 - For one, as units of `Store.write`: `hold`, `checkpoint`, `settle` (raises NothingHeld), `settle_own`,
   `void`.
-- `reap_holds(session, ...)` from time to time, for what a crash left open.
+- `reap_holds(session, ...)` from time to time, for what a crash left open. `find_drift(session)` in a reading
+  session, and where it finds something `judge_providers(session, now_ms)` in a writing one: a card whose
+  claims exceed the own counts is *flagged*, and its held credit stays held until the operator clears it.
 """
 
+from control_plane.economy.drift import Drift
+from control_plane.economy.drift_watch import DriftWatch
+from control_plane.economy.flags import clear_flag, find_drift, judge_providers, list_flags
 from control_plane.economy.index import EconomyIndex
 from control_plane.economy.ledger import reverse
 from control_plane.economy.limits import Admitted, Limit, Limited, LimitTable
@@ -85,6 +90,8 @@ __all__ = [
     "Broken",
     "CardRing",
     "Credit",
+    "Drift",
+    "DriftWatch",
     "EconomyIndex",
     "Ending",
     "ExternalPolicy",
@@ -124,6 +131,7 @@ __all__ = [
     "add_pin",
     "change_policy",
     "checkpoint",
+    "clear_flag",
     "contribute",
     "contributions",
     "create_plan",
@@ -131,10 +139,13 @@ __all__ = [
     "credits_of_cards",
     "end_pin",
     "end_subscription",
+    "find_drift",
     "find_plan",
     "find_pool",
     "hold",
     "hold_all",
+    "judge_providers",
+    "list_flags",
     "list_pins",
     "list_plans",
     "list_pools",
