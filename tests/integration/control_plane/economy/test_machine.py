@@ -48,8 +48,8 @@ _MONTH_MS = 30 * 86_400_000
 
 # What calls leave behind, in an order in which it can be deleted.
 _TABLES = (
-    "statement_paid", "ledger_entry", "ledger_transaction", "usage_record", "attempt_terms", "quota_month",
-    "external_month", "receipt", "attempt", "call", "audit",
+    "provider_flag", "statement_paid", "ledger_entry", "ledger_transaction", "usage_record", "attempt_terms",
+    "quota_month", "external_month", "receipt", "attempt", "call", "audit",
 )  # fmt: skip
 
 
