@@ -23,7 +23,7 @@ from control_plane.api import (
     plain_listener,
     tls_listener,
 )
-from control_plane.catalogue import CardClasses, Catalogue
+from control_plane.catalogue import CardClasses, Catalogue, load_names
 from control_plane.config import Settings
 from control_plane.economy import EconomyIndex
 from control_plane.enrolment import (
@@ -157,8 +157,9 @@ def _build(settings: Settings, store: Store) -> _Built:
     )
     # A key of its own for the salts, so that neither use of the secret says anything of the other.
     salt_key = hmac.digest(secret, b"daalu-cache-salt", hashlib.sha256)
+    names = load_names(catalogue, settings.catalogue)
     no_vendors = NoVendors()
-    rooms = Rooms(access, fleet, economy, NoCounting(), no_vendors, no_vendors)
+    rooms = Rooms(access, fleet, economy, NoCounting(), names, no_vendors, no_vendors)
     gateway = Gateway(store, rooms, api, secret=salt_key, processes=lambda: siblings.count)
     listeners = [tls_listener(gateway, settings.listen, directory.tls_certificate, directory.tls_key)]
     if settings.listen_plain is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from control_plane.access import Principal
+from control_plane.catalogue import ModelNames
 from control_plane.economy import LimitTable
 from control_plane.fleet import Liveness
 from control_plane.gateway.asgi import (
@@ -53,6 +54,7 @@ class Rooms:
     fleet: Fleet
     economy: Economy
     counting: Counting
+    names: ModelNames
     vendors: Vendors
     at_vendors: VendorDispatch
 
@@ -89,6 +91,7 @@ class Gateway:
             fleet=rooms.fleet,
             economy=rooms.economy,
             counting=rooms.counting,
+            names=rooms.names,
             vendors=rooms.vendors,
             cards=CardDispatch(rooms.fleet, self._pool, secret),
             at_vendors=rooms.at_vendors,
