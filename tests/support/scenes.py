@@ -13,9 +13,11 @@ import orjson
 from sqlmodel import Session, col, select
 
 from control_plane.economy import (
+    NewPin,
     NewPlan,
     PolicyChange,
     Role,
+    add_pin,
     change_policy,
     contribute,
     create_plan,
@@ -41,7 +43,7 @@ from control_plane.store.economy_tables import (
     TrustPolicy,
     UsageRecord,
 )
-from control_plane.store.tables import Agent, Call, Tenant
+from control_plane.store.tables import Agent, Call, Tenant, Tier
 from tests.support.gateway import (
     CODING_KEY,
     KEY,
@@ -136,6 +138,9 @@ class Given:
     declared: str | None = None
     model: str = MODEL
     max_tokens: int | None = 20
+    # Where alone an administrator lets these calls go: a tier, or one card of it.
+    pinned: Tier | None = None
+    pinned_card: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
 
 
@@ -185,7 +190,7 @@ def _seen(session: Session, role: Role, reply: httpx2.Response, reached: frozens
     decision = orjson.loads(call.decision)
     codes = [left["code"] for left in (*decision["left_out"], *decision.get("denials", ()))]
     codes += [attempt["error"] for attempt in decision["attempts"] if attempt["error"]]
-    credits = session.exec(
+    earned = session.exec(
         select(LedgerEntry)
         .join(LedgerTransaction, col(LedgerTransaction.id) == col(LedgerEntry.transaction_id))
         .where(
@@ -193,8 +198,8 @@ def _seen(session: Session, role: Role, reply: httpx2.Response, reached: frozens
             col(LedgerEntry.account).not_in([Account.CONSUMER, Account.PLATFORM]),
         )
     ).all()
-    assert len(credits) <= 1
-    assert sum(entry.amount_pico_usd for entry in credits) == (used.credit_pico_usd if used else 0)
+    assert len(earned) <= 1
+    assert sum(entry.amount_pico_usd for entry in earned) == (used.credit_pico_usd if used else 0)
     assert (call.http_status, call.error_code) == (reply.status_code, _code(reply))
     held = sum(session.exec(select(QuotaMonth.held_tokens)).all())
     held += sum(session.exec(select(ExternalMonth.held_pico_usd)).all())
@@ -206,7 +211,7 @@ def _seen(session: Session, role: Role, reply: httpx2.Response, reached: frozens
         reached=reached,
         charge_pico_usd=used.charge_pico_usd if used is not None else 0,
         credit_pico_usd=used.credit_pico_usd if used is not None else 0,
-        account=(credits[0].account, credits[0].tenant_id or "") if credits else None,
+        account=(earned[0].account, earned[0].tenant_id or "") if earned else None,
         reasons=frozenset(codes),
         still_held=held,
     )
@@ -276,6 +281,9 @@ def _open(session: Session, given: Given, agents: frozenset[str]) -> None:
     caller = session.get_one(Tenant, CALLER)
     for name in given.subscribed:
         start_subscription(session, tenant=caller, pool=pools[name], plan=plan, actor="test")
+    if given.pinned is not None:
+        card = session.get_one(Agent, f"agt-{given.pinned_card}") if given.pinned_card is not None else None
+        add_pin(session, NewPin(caller, MODEL, None, given.pinned, agent=card), actor="test")
     change = PolicyChange(
         trust=TrustPolicy.ANY_POOL_CARD if given.trusting else TrustPolicy.OPERATOR_CARDS,
         external_allowed=given.cap_micro_usd is not None,

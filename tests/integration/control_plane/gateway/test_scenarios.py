@@ -13,6 +13,7 @@ import pytest
 from control_plane.economy import Role, verify
 from control_plane.store import Store
 from control_plane.store.economy_tables import Account, Billing, Overage
+from control_plane.store.tables import Tier
 from tests.support.gateway_engine import PROMPT_TOKENS
 from tests.support.market import PRICE, SHARE_BASIS_POINTS
 from tests.support.scenes import COMPLETION_TOKENS, LENDER, Given, Quota, Seen, State, play
@@ -120,7 +121,7 @@ ROWS = (
         OWNER, Given(own=FULL, subscribed=SHARED), ON_LENT, ("queue_full",),
     ),
     Row(
-        "an owner whose queue is full and who may use no pool is told that it needs a right",
+        "an owner whose queue is full finds no room where it may use no pool",
         OWNER, Given(own=FULL), NO_CAPACITY, ("queue_full", "not_entitled"),
     ),
     Row(
@@ -300,7 +301,7 @@ ROWS = (
     ),
     Row(
         "a consumer's quota that is spent in one pool leaves the other's",
-        CONSUMER, Given(subscribed=BOTH, quota=Quota.SPENT), ON_LENT, ("quota_exceeded",),
+        CONSUMER, Given(subscribed=BOTH, quota=Quota.SPENT, max_tokens=15), ON_LENT, ("quota_exceeded",),
     ),
     Row(
         "a consumer over its limit of requests waits and does not fall through",
@@ -366,6 +367,53 @@ ROWS = (
     Row(
         "an owner's card comes before the vendor",
         OWNER, Given(own=READY, vendor=READY, cap_micro_usd=AMPLE), ON_ITS_OWN,
+    ),
+    # By other names, and pinned.
+    Row(
+        "a consumer may ask a pool by the model's alias",
+        CONSUMER, Given(subscribed=SHARED, model="alias-of-tiny"), ON_LENT,
+    ),
+    Row(
+        "a consumer that leaves the model to us is served by what its pool has",
+        CONSUMER, Given(subscribed=SHARED, model="auto"), ON_LENT,
+    ),
+    Row(
+        "who may use nothing and leaves the model to us finds no room",
+        CONSUMER, Given(subscribed=SHARED, lent=OUT, model="auto"), NO_CAPACITY,
+    ),
+    Row(
+        "an owner's calls that are pinned to its own cards never overflow",
+        OWNER, Given(own=FULL, default_plan=True, pinned=Tier.OWN), NO_CAPACITY,
+        ("queue_full", "pinned_elsewhere"),
+    ),
+    Row(
+        "an owner's calls that are pinned to the pool leave its own card alone",
+        OWNER, Given(own=READY, default_plan=True, pinned=Tier.POOL), ON_HOSTED, ("pinned_elsewhere",),
+    ),
+    Row(
+        "a consumer's calls that are pinned to one card go to no other",
+        CONSUMER, Given(subscribed=BOTH, pinned=Tier.POOL, pinned_card="lent"), ON_LENT,
+        ("pinned_elsewhere",),
+    ),
+    Row(
+        "a consumer's coding calls do not follow a pin to a lent card",
+        CONSUMER, Given(subscribed=BOTH, pinned=Tier.POOL, pinned_card="lent", coding_key=True), NO_CAPACITY,
+        ("pinned_elsewhere", "untrusted_cards"),
+    ),
+    Row(
+        "a consumer's calls that are pinned to the vendor go there first",
+        CONSUMER, Given(subscribed=SHARED, pinned=Tier.EXTERNAL, overage=EXTERNAL, vendor=READY,
+                        cap_micro_usd=AMPLE), AT_VENDOR, ("pinned_elsewhere",),
+    ),
+    Row(
+        "a pin to the vendor does not undo the policy that allows none",
+        CONSUMER, Given(subscribed=SHARED, pinned=Tier.EXTERNAL, overage=EXTERNAL, vendor=READY),
+        NO_CAPACITY, ("pinned_elsewhere", "external_not_allowed"),
+    ),
+    Row(
+        "a coding call does not follow a pin to the vendor",
+        CONSUMER, Given(subscribed=BOTH, pinned=Tier.EXTERNAL, overage=EXTERNAL, vendor=READY,
+                        cap_micro_usd=AMPLE, declared="coding"), NO_CAPACITY, ("pinned_elsewhere",),
     ),
     # Nobody in particular.
     Row("who has no role is served by the default plan", NONE, Given(default_plan=True), ON_HOSTED),
