@@ -79,9 +79,7 @@ def test_a_field_that_no_shared_card_takes_is_refused_by_its_name(field: str, pa
 
 
 @pytest.mark.parametrize("path", BODIES)
-@given(
-    field=st.text(st.characters(codec="ascii"), min_size=1, max_size=20), value=st.integers() | st.just({})
-)
+@given(st.text(st.characters(codec="ascii"), min_size=1, max_size=20), st.integers(0, 9) | st.just({}))
 def test_a_field_that_nobody_knows_is_refused(path: str, field: str, value: Any) -> None:
     known = {*SAMPLING, *CHATS_OWN, *COMPLETIONS_OWN, *DROPPED, *OURS, "messages", "prompt", "input", "model"}
     known |= {"encoding_format", "dimensions"}
