@@ -28,6 +28,7 @@ from control_plane.economy import (
     withdraw,
 )
 from control_plane.fleet import AgentView, Health, Liveness
+from control_plane.gateway.request import CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS
 from control_plane.router.breakers import FAILURES_TO_OPEN
 from control_plane.store import Store
 from control_plane.store.economy_tables import (
@@ -95,7 +96,16 @@ class Quota(StrEnum):
     SPENT = "spent"
 
 
+_PROMPTS: dict[str, dict[str, Any]] = {
+    CHAT_COMPLETIONS: {"messages": [{"role": "user", "content": "hi"}]},
+    COMPLETIONS: {"prompt": "hi"},
+    EMBEDDINGS: {"input": "hi"},
+}
+
 _LEFT = {Quota.NEARLY_SPENT: 40, Quota.SPENT: 10}
+
+# More requests than any test makes.
+_ALWAYS = 1_000
 
 _CHANGES: dict[State, dict[str, Any]] = {
     State.FULL: {"engine": engine_view(running_calls=16, waiting_calls=32)},
@@ -136,6 +146,8 @@ class Given:
     cap_micro_usd: int | None = None
     coding_key: bool = False
     declared: str | None = None
+    path: str = CHAT_COMPLETIONS
+    streamed: bool = False
     model: str = MODEL
     max_tokens: int | None = 20
     # Where alone an administrator lets these calls go: a tier, or one card of it.
@@ -165,23 +177,25 @@ class Seen:
 
 
 async def play(store: Store, given: Given) -> Seen:
-    async with _world(store, given) as (front, engines):
+    async with world(store, given) as (front, engines):
         before = {name: len(engine.received) for name, engine in engines.items()}
-        reply = await _ask(front, given)
+        reply = await ask(front, given)
         reached = {name for name, engine in engines.items() if len(engine.received) > before[name]}
         role = front.economy.tenant(CALLER).role
         return await front.store.read(lambda session: _seen(session, role, reply, frozenset(reached)))
 
 
-async def _ask(front: Front, given: Given) -> httpx2.Response:
+async def ask(front: Front, given: Given) -> httpx2.Response:
     headers = {"authorization": f"Bearer {CODING_KEY if given.coding_key else KEY}"}
     if given.declared is not None:
         headers["x-daalu-purpose"] = given.declared
-    body: dict[str, Any] = {"model": given.model, "messages": [{"role": "user", "content": "hi"}]}
-    if given.max_tokens is not None:
+    body: dict[str, Any] = {"model": given.model, **_PROMPTS[given.path]}
+    if given.max_tokens is not None and given.path != EMBEDDINGS:
         body["max_tokens"] = given.max_tokens
+    if given.streamed:
+        body["stream"] = True
     async with httpx2.AsyncClient(headers=headers, timeout=20) as http:
-        return await http.post(f"{front.url}/v1/chat/completions", json=body | given.fields)
+        return await http.post(front.url + given.path, json=body | given.fields)
 
 
 def _seen(session: Session, role: Role, reply: httpx2.Response, reached: frozenset[str]) -> Seen:
@@ -222,7 +236,7 @@ def _code(reply: httpx2.Response) -> str | None:
 
 
 @asynccontextmanager
-async def _world(store: Store, given: Given) -> AsyncIterator[tuple[Front, dict[str, ScriptedEngine]]]:
+async def world(store: Store, given: Given) -> AsyncIterator[tuple[Front, dict[str, ScriptedEngine]]]:
     states = {"own": given.own, "hosted": given.hosted, "lent": given.lent}
     tenants = {"own": CALLER, "hosted": OPERATOR, "lent": LENDER}
     async with AsyncExitStack() as stack:
@@ -250,9 +264,9 @@ async def _world(store: Store, given: Given) -> AsyncIterator[tuple[Front, dict[
         await _withdraw(front, states)
         for name, state in (*states.items(), ("vendor", given.vendor)):
             if state is State.DIES:
-                engines[name].scripts = [_dies] * 3
+                engines[name].scripts = [_dies] * _ALWAYS
             if state is State.GATE_FULL:
-                engines[name].scripts = [_gate_full] * 3
+                engines[name].scripts = [_gate_full] * _ALWAYS
         yield front, engines
 
 
@@ -301,7 +315,7 @@ def _price(session: Session, pool: Pool, given: Given) -> None:
 async def _spend(front: Front, agents: dict[str, AgentView]) -> None:
     """Uses up all of the month's quota but what is to be left, by a call that the first pool serves."""
     front.fleet.view = fleet_view(*(agent for name, agent in agents.items() if name != "own"))
-    reply = await _ask(front, Given(max_tokens=COMPLETION_TOKENS))
+    reply = await ask(front, Given(max_tokens=COMPLETION_TOKENS))
     assert (reply.status_code, reply.headers["x-daalu-tier"]) == (200, "pool"), reply.text
 
 

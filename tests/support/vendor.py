@@ -10,7 +10,7 @@ from control_plane.gateway.pool import Pool
 from control_plane.gateway.request import InferenceRequest
 from control_plane.router import AtVendor, VendorModel
 
-VENDOR = "elsewhere"
+VENDOR = "far-away-cloud"
 VENDORS_PRICE = PriceTerms(1_000_003, 3_000_001, 1_000_003)
 
 
