@@ -14,7 +14,7 @@ For the router and the gateway:
 from control_plane.economy.index import EconomyIndex
 from control_plane.economy.ledger import reverse
 from control_plane.economy.limits import Admitted, Limit, Limited, LimitTable
-from control_plane.economy.money import PriceTerms, Tokens
+from control_plane.economy.money import MOST_PRICE_MICRO_USD_PER_MTOK, PriceTerms, Tokens
 from control_plane.economy.pins import NewPin, Pin, add_pin, end_pin, list_pins, pin_for
 from control_plane.economy.plans import NewPlan, create_plan, find_plan, list_plans
 from control_plane.economy.pools import (
@@ -65,6 +65,7 @@ from control_plane.economy.terms import (
 from control_plane.economy.verify import Broken, verify
 
 __all__ = [
+    "MOST_PRICE_MICRO_USD_PER_MTOK",
     "RING_SIZE",
     "Admitted",
     "Broken",

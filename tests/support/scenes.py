@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
@@ -58,7 +60,8 @@ from tests.support.gateway import (
 )
 from tests.support.gateway_engine import PROMPT_TOKENS, Exchange, ScriptedEngine, scripted_engine
 from tests.support.market import MODEL, OPERATOR, PRICE, SHARE_BASIS_POINTS, EventCounting
-from tests.support.vendor import ScriptedVendor
+from tests.support.vendor import MODEL as VENDORS_MODEL
+from tests.support.vendor import configured, fake_vendor
 
 CALLER = TENANT
 LENDER = OTHER_TENANT
@@ -240,18 +243,18 @@ async def world(store: Store, given: Given) -> AsyncIterator[tuple[Front, dict[s
     states = {"own": given.own, "hosted": given.hosted, "lent": given.lent}
     tenants = {"own": CALLER, "hosted": OPERATOR, "lent": LENDER}
     async with AsyncExitStack() as stack:
-        engines = {
-            name: await stack.enter_async_context(scripted_engine())
-            for name in (*states, *(["vendor"] if given.vendor is not None else []))
-        }
+        engines = {name: await stack.enter_async_context(scripted_engine()) for name in states}
+        vendors = None
+        if given.vendor is not None:
+            engines["vendor"] = await stack.enter_async_context(fake_vendor(tls=None))
+            directory = Path(stack.enter_context(TemporaryDirectory(prefix="daalu-vendor-")))
+            url = f"http://127.0.0.1:{engines['vendor'].port}/v1"
+            vendors = configured(directory, url, None, **{MODEL: VENDORS_MODEL})
         agents = {
             name: agent_view(name, engines[name].port, tenant_id=tenants[name])
             for name, state in states.items()
             if state is not None
         }
-        vendors = ScriptedVendor(engines["vendor"].port) if given.vendor is not None else None
-        if vendors is not None:
-            stack.callback(vendors.close)
         counting = EventCounting() if given.counted else EventCounting(frozenset())
         front = await stack.enter_async_context(
             serving(store, *agents.values(), counting=counting, vendors=vendors)

@@ -83,11 +83,11 @@ async def test_a_request_of_many_prompts_counts_as_many_at_the_limit_of_tokens(s
             assert codes == [200, 200, 429]
 
 
-async def test_a_field_that_no_shared_card_takes_does_not_send_the_call_to_a_vendor(
+async def test_a_field_that_neither_a_shared_card_nor_a_vendor_takes_opens_no_connection(
     sqlite_store: Store,
 ) -> None:
     given = Given(
-        subscribed=("shared",),
+        subscribed=("hosted", "shared"),
         overage=Overage.EXTERNAL,
         vendor=State.READY,
         cap_micro_usd=1_000_000,
@@ -96,5 +96,6 @@ async def test_a_field_that_no_shared_card_takes_does_not_send_the_call_to_a_ven
     async with world(sqlite_store, given) as (front, engines):
         reply = await ask(front, given)
         assert (reply.status_code, reply.json()["error"]["code"]) == (400, "field_not_shared")
+        assert "kv_transfer_params" in reply.json()["error"]["message"]
         assert reply.headers["x-daalu-fall-through"] == "no"
-        assert engines["vendor"].connections == 0
+        assert [engine.connections for engine in engines.values()] == [0, 0, 0, 0]

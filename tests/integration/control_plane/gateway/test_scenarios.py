@@ -17,7 +17,8 @@ from control_plane.store.tables import Tier
 from tests.support.gateway_engine import PROMPT_TOKENS
 from tests.support.market import PRICE, SHARE_BASIS_POINTS
 from tests.support.scenes import COMPLETION_TOKENS, LENDER, Given, Quota, Seen, State, play
-from tests.support.vendor import VENDORS_PRICE
+from tests.support.vendor import COMPLETION_TOKENS as VENDORS_COMPLETION_TOKENS
+from tests.support.vendor import PROMPT_TOKENS as VENDORS_PROMPT_TOKENS
 
 READY, FULL, DRAINING, OUT = State.READY, State.FULL, State.DRAINING, State.OUT
 CRITICAL, BREAKER_OPEN, WITHDRAWN, DIES = State.CRITICAL, State.BREAKER_OPEN, State.WITHDRAWN, State.DIES
@@ -25,10 +26,8 @@ OWNER, PROVIDER, CONSUMER, NONE = Role.OWNER, Role.PROVIDER, Role.CONSUMER, Role
 
 CHARGE = PROMPT_TOKENS * PRICE.input_micro_usd_per_mtok + COMPLETION_TOKENS * PRICE.output_micro_usd_per_mtok
 CREDIT = CHARGE * SHARE_BASIS_POINTS // 10_000
-VENDORS_CHARGE = (
-    PROMPT_TOKENS * VENDORS_PRICE.input_micro_usd_per_mtok
-    + COMPLETION_TOKENS * VENDORS_PRICE.output_micro_usd_per_mtok
-)
+# By the vendor's word, at 2 and 5 USD per million tokens.
+VENDORS_CHARGE = VENDORS_PROMPT_TOKENS * 2_000_000 + VENDORS_COMPLETION_TOKENS * 5_000_000
 # What a call of 20 tokens may cost at the vendor is well below this, and above the other.
 AMPLE, TINY = 1_000_000, 1
 

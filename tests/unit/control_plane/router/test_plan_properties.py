@@ -33,7 +33,6 @@ from control_plane.router import (
     Reason,
     TenantFacts,
     ThirdPartyCard,
-    VendorModel,
     World,
     plan,
     reasons_in_words,
@@ -42,11 +41,15 @@ from control_plane.router import (
 from control_plane.router.seats import MOST_SEATS
 from control_plane.store.economy_tables import Billing, Overage, PoolKind, TrustPolicy
 from control_plane.store.tables import Tier
+from control_plane.vendors import VendorModel
 
 US, OPERATOR = TenantId("ten-us"), TenantId("ten-operator")
 OTHERS = TenantId("ten-b"), TenantId("ten-c")
 PRICE = PriceTerms(1, 2, 1)
-K, V = TypeVar("K"), TypeVar("V")
+# Of a vendor.
+MOST_OUTPUT = 150
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -142,10 +145,11 @@ def cases(draw: st.DrawFn, *, pinned: bool = False) -> Case:
     world = World(
         _fleet_view(fleet),
         {agent.agent_id: draw(st.integers(0, 3)) for agent in draw(some)},
-        frozenset(agent.agent_id for agent in draw(some)) if draw(st.booleans()) else frozenset(),
+        draw(st.sampled_from([frozenset(), frozenset({"vendor-0"})]))
+        | frozenset(agent.agent_id for agent in (draw(some) if draw(st.booleans()) else ())),
         draw(st.sampled_from([frozenset({"tiny-id"}), frozenset()])),
         tuple(
-            VendorModel(f"vendor-{number}", "tiny", "theirs", context, PRICE)
+            VendorModel(f"vendor-{number}", "tiny", "theirs", context, MOST_OUTPUT, PRICE)
             for number, context in enumerate(draw(st.lists(st.sampled_from([64, 8_192]), max_size=2)))
         ),
     )
@@ -288,7 +292,14 @@ def test_where_a_vendor_is_allowed_each_that_fits_is_a_candidate_in_the_operator
     plans_allow = all(offer.plan.overage is Overage.EXTERNAL for offer in case.tenant.offers.usable)
     allowed = case.ours.external.allowed and case.ours.external.monthly_cap_micro_usd > 0 and plans_allow
     needed = case.call.prompt_characters // 16 + (case.call.max_tokens or 1)
-    fit = [vendor for vendor in case.world.vendors if needed <= vendor.context_tokens and case.call.text_only]
+    fit = [
+        vendor
+        for vendor in case.world.vendors
+        if needed <= vendor.context_tokens
+        and (case.call.max_tokens or 0) <= MOST_OUTPUT
+        and vendor.vendor not in case.world.broken
+        and case.call.text_only
+    ]
     made = plan(case.call, case.tenant, case.world)
     assert [one.model for one in made.candidates if isinstance(one, AtVendor)] == (fit if allowed else [])
 
