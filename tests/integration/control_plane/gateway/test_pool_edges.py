@@ -8,7 +8,7 @@ from sqlmodel import select
 
 from control_plane.economy import verify
 from control_plane.store import Store
-from control_plane.store.economy_tables import LedgerEntry, Overage, QuotaMonth, UsageRecord
+from control_plane.store.economy_tables import ExternalMonth, LedgerEntry, Overage, QuotaMonth, UsageRecord
 from tests.support.gateway import OTHER_KEY, Front, serving
 from tests.support.gateway_engine import Exchange, Script, answer, chunk, event, scripted_engine
 from tests.support.market import EventCounting, Terms, open_market, operators_card, providers_card
@@ -69,6 +69,20 @@ async def test_an_answer_that_is_an_error_charges_and_credits_nothing(
         assert verify(session) == []
 
 
+async def test_a_vendors_refusal_within_a_stream_costs_nothing(sqlite_store: Store) -> None:
+    given = Given(hosted=None, lent=None, vendor=State.READY, cap_micro_usd=1_000_000, streamed=True)
+    async with world(sqlite_store, given) as (front, engines):
+        engines["vendor"].scripts = [errs_within_a_stream]
+        reply = await ask(front, given)
+        assert reply.status_code == 400
+    with sqlite_store.reading() as session:
+        assert list(session.exec(select(UsageRecord))) == []
+        [month] = session.exec(select(ExternalMonth))
+        assert (month.used_pico_usd, month.held_pico_usd) == (0, 0)
+    with sqlite_store.reading() as session:
+        assert verify(session) == []
+
+
 async def test_a_request_of_many_prompts_counts_as_many_at_the_limit_of_tokens(sqlite_store: Store) -> None:
     async def answers_all(exchange: Exchange) -> None:
         await exchange.send_json(answer("x", completion=100 * 20))
@@ -91,11 +105,11 @@ async def test_a_field_that_neither_a_shared_card_nor_a_vendor_takes_opens_no_co
         overage=Overage.EXTERNAL,
         vendor=State.READY,
         cap_micro_usd=1_000_000,
-        fields={"kv_transfer_params": {"do_remote_decode": True}},
+        fields={"use_beam_search": True},
     )
     async with world(sqlite_store, given) as (front, engines):
         reply = await ask(front, given)
         assert (reply.status_code, reply.json()["error"]["code"]) == (400, "field_not_shared")
-        assert "kv_transfer_params" in reply.json()["error"]["message"]
+        assert "use_beam_search" in reply.json()["error"]["message"]
         assert reply.headers["x-daalu-fall-through"] == "no"
         assert [engine.connections for engine in engines.values()] == [0, 0, 0, 0]
