@@ -7,7 +7,10 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control_plane.catalogue import Counter, Tokenizers
+from control_plane.catalogue.chat_template import ChatTemplate
 from control_plane.economy.ring import RING_SIZE
+from control_plane.gateway.counting import OwnCounting
 from control_plane.gateway.request import (
     CHAT_COMPLETIONS,
     COMPLETIONS,
@@ -16,7 +19,9 @@ from control_plane.gateway.request import (
     affinity_of,
     read_request,
 )
+from tests.support.tokenizer_files import TEMPLATE, trained
 
+TOKENIZER = trained(bos=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 # Control characters and quotes, which JSON writes in more bytes; emoji, which have the most bytes of all.
 ODD = st.text(st.sampled_from('\0\x1f"\\\n 🌍ä漢'), max_size=60)
@@ -27,6 +32,9 @@ MESSAGES = st.lists(
     ),
     min_size=1,
     max_size=6,
+)
+COUNTING = OwnCounting(
+    Tokenizers({"tiny": Counter(lambda: TOKENIZER, ChatTemplate(TEMPLATE, {"bos_token": "<|endoftext|>"}))})
 )
 # Generous: what the templates of known models put around a message and in front of everything.
 TEMPLATE_TOKENS_PER_MESSAGE = 8
@@ -56,6 +64,22 @@ def test_the_bound_of_messages_is_above_what_a_tokenizer_of_bytes_makes_of_them(
     texts = sum(bytes_of(message["content"]) + len(message["role"]) for message in messages)
     worst = texts + len(messages) * TEMPLATE_TOKENS_PER_MESSAGE + TEMPLATE_TOKENS
     assert request.prompt_tokens_bound >= worst
+
+
+@given(MESSAGES, st.none() | st.just([{"type": "function", "function": {"name": "f", "description": "ä"}}]))
+async def test_the_bound_of_messages_is_above_what_a_real_tokenizer_counts(
+    messages: list[dict[str, Any]], tools: list[Any] | None
+) -> None:
+    request = read({"model": "m", "messages": messages, "tools": tools})
+    # Less, not equal: the bound itself is what stands for a prompt that cannot be counted.
+    assert await COUNTING.prompt_tokens("tiny", request) < request.prompt_tokens_bound
+
+
+@given(st.lists(TEXT | ODD, min_size=1, max_size=20))
+async def test_the_bound_of_prompts_is_above_what_a_real_tokenizer_counts(prompts: list[str]) -> None:
+    request = read({"model": "m", "prompt": prompts}, COMPLETIONS)
+    # Less, not equal: the bound itself is what stands for a prompt that cannot be counted.
+    assert await COUNTING.prompt_tokens("tiny", request) < request.prompt_tokens_bound
 
 
 @given(st.lists(st.dictionaries(TEXT, TEXT | ODD, max_size=4), min_size=1, max_size=4))

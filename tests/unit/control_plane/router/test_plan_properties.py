@@ -1,7 +1,7 @@
 """What holds of every plan, whatever the world."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 from hypothesis import given, settings
@@ -71,8 +71,7 @@ class Case:
 
     @property
     def coding(self) -> CodingCall:
-        call = self.call
-        return CodingCall(call.model, call.prompt_characters, call.max_tokens, call.text_only, call.affinity)
+        return CodingCall(*(getattr(self.call, field.name) for field in fields(CallFacts)))
 
 
 ENGINES = st.builds(
@@ -157,8 +156,9 @@ def cases(draw: st.DrawFn, *, pinned: bool = False) -> Case:
         draw(st.sampled_from(["tiny", "tiny", "tiny-id", "other", "unknown"])),
         draw(st.sampled_from([0, 100, 10_000])),
         draw(st.none() | st.integers(0, 200)),
-        draw(st.sampled_from([True, True, True, False])),
-        draw(st.integers(0, 2**32 - 1)),
+        text_only=draw(st.sampled_from([True, True, True, False])),
+        countable=draw(st.sampled_from([True, True, True, False])),
+        affinity=draw(st.integers(0, 2**32 - 1)),
     )
     return Case(economy, world, call, draw(_pins(fleet)) if pinned else None)
 
@@ -213,6 +213,10 @@ def has_room_for_the_pool(agent: AgentView, world: World) -> bool:
     busy = max(engine.running_calls, world.in_flight.get(agent.agent_id, 0))
     room = not engine.waiting_calls and busy < engine.max_running_calls
     return room and agent.health is not Health.CRITICAL
+
+
+def counted(agent: AgentView, case: Case) -> bool:
+    return case.call.countable and agent.engine is not None and agent.engine.model_id in case.world.countable
 
 
 @given(cases())
@@ -273,6 +277,7 @@ def test_a_third_partys_card_needs_the_tenants_trust_and_a_model_that_is_counted
         )
         if isinstance(candidate, ThirdPartyCard):
             assert case.ours.trust is TrustPolicy.ANY_POOL_CARD
+            assert case.call.countable
             assert candidate.agent.engine is not None
             assert candidate.agent.engine.model_id in case.world.countable
 
@@ -319,7 +324,7 @@ def test_a_usable_pool_with_a_fit_card_has_a_seat_and_never_too_many(case: Case)
             if card.tenant_id != US
             and takes(agent := case.world.fleet.by_id[card.agent_id], case.call, case.world)
             and has_room_for_the_pool(agent, case.world)
-            and (card.operator_run or (agent.engine and agent.engine.model_id in case.world.countable))
+            and (card.operator_run or counted(agent, case))
         ]
         assert len(seats) == min(MOST_SEATS, len(fit))
         assert len({seat.agent.agent_id for seat in seats}) == len(seats)

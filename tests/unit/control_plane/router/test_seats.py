@@ -166,6 +166,16 @@ def test_a_card_that_just_failed_or_just_filled_up_is_left_out() -> None:
     assert left_out(card, in_flight={card.agent_id: 16}).reason is Reason.NO_ROOM
 
 
+def test_a_call_that_cannot_be_counted_goes_to_no_third_partys_card() -> None:
+    theirs, operators = lent("theirs"), lent("operators", OPERATOR)
+    tenant = TenantFacts(TENANT, Offers((offer(theirs, operators),)))
+    world = World(fleet_view(theirs, operators), countable=COUNTABLE)
+    made = plan(GeneralCall("tiny", 0, None, countable=False), tenant, world)
+    assert [one.tier for one in made.candidates] == [Tier.POOL]
+    assert isinstance(made.candidates[0], OperatorCard)
+    assert [left.reason for left in made.left_out] == [Reason.UNCOUNTABLE]
+
+
 def test_an_operators_card_needs_no_tokenizer() -> None:
     card = lent("card", OPERATOR, engine=engine_view(model_id="not-counted"))
     assert seats(card) == ["card"]
