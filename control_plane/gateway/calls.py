@@ -252,7 +252,7 @@ class _Call:
             raise
         except EngineRefused as refused:
             who = "vendor" if isinstance(candidate, AtVendor) else "engine"
-            self._settling.end_attempt(AttemptOutcome.FAILED, Tokens(), f"{who}_{refused.status}")
+            self._settling.nothing_delivered(f"{who}_{refused.status}")
             raise
         finally:
             if checkpoints is not None:

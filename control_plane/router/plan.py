@@ -89,9 +89,7 @@ def _within_perimeter(call: CodingCall, tenant: TenantFacts, world: World) -> Pe
             words = "coding calls are served on operator cards only, and it has none"
             left_out.append(LeftOut(Tier.POOL, Reason.UNTRUSTED_CARDS, words, pool_name=offer.pool_name))
             continue
-        found, passed_over = choose_seats(
-            call, tenant.tenant_id, offer, offer.operator_cards, world, OperatorCard
-        )
+        found, passed_over = choose_seats(call, tenant, offer, offer.operator_cards, world, OperatorCard)
         seats += found
         left_out += passed_over
     return Plan((*own, *seats), (*left_out, *_pools_left_out(tenant)))
@@ -101,7 +99,7 @@ def _open(call: CallFacts, tenant: TenantFacts, world: World) -> OpenPlan:
     own, left_out = _own(call, tenant, world)
     candidates: list[AnyCandidate] = [*own]
     for offer in tenant.offers.usable:
-        found, passed_over = choose_seats(call, tenant.tenant_id, offer, offer.cards, world, any_seat)
+        found, passed_over = choose_seats(call, tenant, offer, offer.cards, world, any_seat)
         candidates += found
         left_out += passed_over
     left_out += _pools_left_out(tenant)
