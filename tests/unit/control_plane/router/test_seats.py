@@ -131,7 +131,8 @@ def left_out(agent: AgentView, *, operator_run: bool = False, **world: Any) -> L
     facts = {"countable": COUNTABLE} | world
     made = plan(GeneralCall("tiny", 0, None), tenant, World(fleet_view(agent), **facts))
     assert made.candidates == ()
-    [left] = made.left_out
+    # A card's reason comes first; a pool none of whose cards serves the model says so as a whole.
+    left, *_ = made.left_out
     return left
 
 
