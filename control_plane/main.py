@@ -152,10 +152,12 @@ def _build(settings: Settings, store: Store) -> _Built:
     )
     # A key of its own for the salts, so that neither use of the secret says anything of the other.
     salt_key = hmac.digest(secret, b"daalu-cache-salt", hashlib.sha256)
-    gateway = Gateway(store, access, fleet, api, secret=salt_key)
-    listeners = [tls_listener(gateway, settings.listen, directory.tls_certificate, directory.tls_key)]
+    gateway = Gateway(store, access, fleet, secret=salt_key)
+    listeners = [
+        tls_listener(api, settings.listen, directory.tls_certificate, directory.tls_key, inference=gateway)
+    ]
     if settings.listen_plain is not None:
-        listeners.append(plain_listener(gateway, settings.listen_plain))
+        listeners.append(plain_listener(api, settings.listen_plain, inference=gateway))
     background = {"API keys": access.run, "fleet": fleet.run, "gateway": gateway.run}
     return _Built(listeners, background, access.refresh)
 

@@ -6,7 +6,8 @@ the call is *settled*: recorded for good before the client sees the *end marker*
 records. *Cutting* ends what is in flight from an agent that was lost.
 """
 
+from control_plane.gateway.exchange import Exchange, RequestHead, Wire
 from control_plane.gateway.gateway import Gateway
 from control_plane.gateway.limits import Limits
 
-__all__ = ["Gateway", "Limits"]
+__all__ = ["Exchange", "Gateway", "Limits", "RequestHead", "Wire"]

@@ -8,7 +8,7 @@ from typing import cast
 import httptools
 
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.watchdog import Watchdog
+from control_plane.watchdog import Watchdog
 
 
 class Fault(StrEnum):

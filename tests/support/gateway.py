@@ -1,16 +1,16 @@
 """A gateway over scripted engines: a store, a tenant with keys, agents, and an ASGI server on loopback."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import uvicorn
 from sqlmodel import col, select
 
 from control_plane.access import Principal
+from control_plane.api import plain_listener
+from control_plane.config import Address
 from control_plane.fleet import AgentView, EngineView, FleetView, Liveness, TicketKey
 from control_plane.gateway import Gateway, Limits
 from control_plane.identifiers import AgentId, ApiKeyId, TenantId
@@ -154,16 +154,6 @@ class Front:
                 await asyncio.sleep(0.01)
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-
 @asynccontextmanager
 async def serving(store: Store, *agents: AgentView, limits: Limits | None = None) -> AsyncIterator[Front]:
     fill(store, agents)
@@ -176,18 +166,15 @@ async def serving(store: Store, *agents: AgentView, limits: Limits | None = None
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    gateway = Gateway(store, FixedAccess(), fleet, fallback, secret=b"s" * 32, limits=limits)
-    config = uvicorn.Config(gateway, http="httptools", lifespan="off", log_level="warning", access_log=False)
-    server = _Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        running = asyncio.create_task(gateway.run())
-        serving_task = asyncio.create_task(server.serve([listening]))
-        try:
-            await asyncio.wait_for(server.ready.wait(), 10)
-            yield Front(f"http://127.0.0.1:{port}", gateway, fleet, store, paths)
-        finally:
-            server.should_exit = True
-            await asyncio.wait([serving_task], timeout=10)
-            running.cancel()
-            await asyncio.wait([running])
+    gateway = Gateway(store, FixedAccess(), fleet, secret=b"s" * 32, limits=limits)
+    # The socket is bound and listening from here on: who connects early waits.
+    listener = plain_listener(fallback, Address("127.0.0.1", 0), gateway)
+    running = asyncio.create_task(gateway.run())
+    accepting = asyncio.create_task(listener.run_until_stopped())
+    try:
+        yield Front(f"http://{listener.address}", gateway, fleet, store, paths)
+    finally:
+        listener.stop()
+        await accepting
+        running.cancel()
+        await asyncio.wait([running])
