@@ -179,6 +179,13 @@ class Exchange:
         if data:
             self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data, len(data))
 
+    def send_now(self, data: bytes) -> bool:
+        if self.gone or self._wire.flow.write_paused:
+            return False
+        if data:
+            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data, len(data))
+        return True
+
     async def end(self, data: bytes = b"") -> None:
         if self._wire.flow.write_paused:
             await self._writable()

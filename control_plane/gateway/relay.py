@@ -63,6 +63,9 @@ class StreamRelay:
         self._client = client
         self._limits = limits
         self._early = early
+        # What the client is to get next, and what the meter found wrong.
+        self._out = b""
+        self._too_large: StreamTooLarge | None = None
         self.meter = meter
 
     async def run(self, settle: Settle, on_content: Callable[[], None]) -> None:
@@ -72,37 +75,49 @@ class StreamRelay:
         if not self._connection.content_type.startswith(b"text/event-stream"):
             raise AttemptFailed("protocol_error", "the engine did not answer with a stream")
         while not self.meter.done:
-            out = await self._next()
-            if not out:
-                continue
-            if not self._early.content_started:
-                on_content()
-                await self._early.begin_content()
-            await self._client.send(out)
-            self.meter.mark_delivered()
+            await self._pass_on(on_content)
         self._connection.release()
         await settle(self.meter.generated)
         if not self._early.content_started:
             await self._early.begin_content()
         await self._client.end(END_MARKER)
 
-    async def _next(self) -> bytes:
-        """What may go out next, b"" if nothing may yet."""
+    async def _pass_on(self, on_content: Callable[[], None]) -> None:
+        """What comes, until it takes more than writing to the client."""
         limits, meter = self._limits, self.meter
+        gap_s = limits.stream_gap_s if meter.content else limits.first_content_s
         try:
-            data = await self._connection.read(
-                limits.stream_gap_s if meter.content else limits.first_content_s
-            )
-            out = meter.feed(data)
-        except StreamTooLarge as error:
-            raise self._broken("answer_too_large", str(error)) from None
+            more = await self._connection.pump(self._take, gap_s)
         except UpstreamFailed as failure:
             raise self._broken(failure.fault, failure.words) from None
-        if not data:
-            raise self._broken(Fault.LOST, "the engine ended its stream without an end marker")
-        if meter.error is not None and not out:
+        if self._out:
+            if not self._early.content_started:
+                on_content()
+                await self._early.begin_content()
+            out, self._out = self._out, b""
+            await self._client.send(out)
+            meter.mark_delivered()
+        if self._too_large is not None:
+            raise self._broken("answer_too_large", str(self._too_large))
+        if meter.error is not None:
             self._raise_engine_error(meter.error)
-        return out
+        if not more and not meter.done:
+            raise self._broken(Fault.LOST, "the engine ended its stream without an end marker")
+
+    def _take(self, data: bytes) -> bool:
+        """Whether that was all that there is to do for `data`."""
+        meter = self.meter
+        try:
+            out = meter.feed(data)
+        except StreamTooLarge as error:
+            self._too_large = error
+            return False
+        if out:
+            if not self._early.content_started or not self._client.send_now(out):
+                self._out = out
+                return False
+            meter.mark_delivered()
+        return not meter.done and meter.error is None
 
     def _raise_engine_error(self, error: dict[str, Any]) -> None:
         code = error.get("code")
