@@ -23,8 +23,9 @@ from control_plane.api import (
     plain_listener,
     tls_listener,
 )
-from control_plane.catalogue import CardClasses, Catalogue
+from control_plane.catalogue import CardClasses, Catalogue, load_names
 from control_plane.config import Settings
+from control_plane.economy import EconomyIndex
 from control_plane.enrolment import (
     Authority,
     AuthorityUnusable,
@@ -33,7 +34,7 @@ from control_plane.enrolment import (
     file_key_sha256,
 )
 from control_plane.fleet import Fleet, revoke
-from control_plane.gateway import Gateway
+from control_plane.gateway import Gateway, NoCounting, NoVendors, Rooms, Siblings
 from control_plane.identifiers import AgentId
 from control_plane.store import Store, unix_ms
 from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_hub
@@ -105,7 +106,9 @@ def _build(settings: Settings, store: Store) -> _Built:
     if len(secret) != TICKET_SECRET_BYTES:
         raise CannotServe(f"{directory.ticket_secret} has not {TICKET_SECRET_BYTES} bytes: restore it")
     access = AccessIndex(store)
+    economy = EconomyIndex(store)
     card_classes = CardClasses.load(settings.catalogue)
+    siblings = Siblings(store)
     fleet = Fleet(
         store,
         authority,
@@ -113,6 +116,7 @@ def _build(settings: Settings, store: Store) -> _Built:
         catalogue,
         allow_direct=settings.allow_direct,
         card_classes=card_classes,
+        orphaned_before_unix_ms=lambda: siblings.orphaned_before_unix_ms,
     )
     pin = file_key_sha256(directory.tls_certificate)
 
@@ -148,18 +152,33 @@ def _build(settings: Settings, store: Store) -> _Built:
             create_invite=invite,
             revoke_agent=revoke_agent,
             refresh_access=access.refresh,
+            refresh_economy=economy.refresh,
         )
     )
     # A key of its own for the salts, so that neither use of the secret says anything of the other.
     salt_key = hmac.digest(secret, b"daalu-cache-salt", hashlib.sha256)
-    gateway = Gateway(store, access, fleet, secret=salt_key)
+    names = load_names(catalogue, settings.catalogue)
+    no_vendors = NoVendors()
+    rooms = Rooms(access, fleet, economy, NoCounting(), names, no_vendors, no_vendors)
+    gateway = Gateway(store, rooms, secret=salt_key, processes=lambda: siblings.count)
     listeners = [
         tls_listener(api, settings.listen, directory.tls_certificate, directory.tls_key, inference=gateway)
     ]
     if settings.listen_plain is not None:
         listeners.append(plain_listener(api, settings.listen_plain, inference=gateway))
-    background = {"API keys": access.run, "fleet": fleet.run, "gateway": gateway.run}
-    return _Built(listeners, background, access.refresh)
+    background = {
+        "API keys": access.run,
+        "economy": economy.run,
+        "fleet": fleet.run,
+        "gateway": gateway.run,
+        "siblings": siblings.run,
+    }
+
+    async def before_listening() -> None:
+        await access.refresh()
+        await economy.refresh()
+
+    return _Built(listeners, background, before_listening)
 
 
 async def _run(built: _Built, settings: Settings) -> None:
