@@ -223,6 +223,9 @@ class HttpConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._at = _At.BODY
         self._progress()
+        if self._parser.should_upgrade() and self._announces_body():
+            # The parser would not read it, and take it for the next request.
+            self._refuse_in_parser(_NO_UPGRADE)
         self._newest = exchange = self._exchange()
         if self._answering is None:
             self._watchdog.end()
@@ -269,6 +272,12 @@ class HttpConnection(asyncio.Protocol):
             return self._inference.exchange(head, self._wire, keep_alive=keep_alive)
         return AsgiExchange(
             self._config, head, url, self.transport, self._flow, self._wire, keep_alive=keep_alive
+        )
+
+    def _announces_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self._headers
         )
 
     def _begin(self, exchange: Exchange) -> None:
@@ -387,6 +396,9 @@ class _Refusal:
 
 
 _MALFORMED = _Refusal(400, "malformed_request", "This is not a valid HTTP/1.1 request.")
+_NO_UPGRADE = _Refusal(
+    400, "upgrade_refused", "Only HTTP/1.1 is spoken here: send this request without the header 'Upgrade'."
+)
 _TOO_SLOW = _Refusal(408, "request_timeout", f"The headers did not arrive within {HEAD_TIMEOUT_S:.0f} s.")
 _TOO_LARGE = _Refusal(
     431,

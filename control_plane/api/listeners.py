@@ -36,6 +36,10 @@ class Listener(uvicorn.Server):
     async def run_until_stopped(self) -> None:
         await self.serve(sockets=[self._listening])
 
+    @property
+    def connections_count(self) -> int:
+        return len(self.server_state.connections)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield

@@ -112,6 +112,11 @@ class Gateway:
         """Calls whose record the store has not taken yet."""
         return self._book.unwritten_count
 
+    @property
+    def calls_count(self) -> int:
+        """Calls under way, those included whose request is still coming."""
+        return self._calls
+
     async def run(self) -> None:
         """Closes idle connections, ends answers of agents that stay lost and catches up on unwritten records,
         until cancelled; then waits for the settlements under way."""

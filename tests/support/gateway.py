@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlmodel import col, select
 
 from control_plane.access import Principal
-from control_plane.api import plain_listener
+from control_plane.api import Listener, plain_listener
 from control_plane.catalogue import ModelNames
 from control_plane.config import Address
 from control_plane.economy import EconomyIndex
@@ -156,7 +156,8 @@ class Front:
     fleet: FixedFleet
     store: Store
     economy: EconomyIndex
-    fallback_paths: list[str] = field(default_factory=list)
+    listener: Listener
+    fallback_paths: list[str]
 
     async def calls(self) -> list[Call]:
         return await self.store.read(lambda session: list(session.exec(select(Call).order_by(col(Call.id)))))
@@ -205,7 +206,7 @@ async def serving(
     running = asyncio.create_task(gateway.run())
     accepting = asyncio.create_task(listener.run_until_stopped())
     try:
-        yield Front(f"http://{listener.address}", gateway, fleet, store, economy, paths)
+        yield Front(f"http://{listener.address}", gateway, fleet, store, economy, listener, paths)
     finally:
         listener.stop()
         await accepting
