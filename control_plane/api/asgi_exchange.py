@@ -6,10 +6,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
+from control_plane.api.flow import Flow
 from control_plane.gateway import RequestHead, Wire
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class AsgiExchange:
         head: RequestHead,
         url: Any,
         transport: asyncio.Transport,
-        flow: FlowControl,
+        flow: Flow,
         wire: Wire,
         *,
         keep_alive: bool,
@@ -49,7 +50,7 @@ class AsgiExchange:
         self._cycle = RequestResponseCycle(
             scope=scope,  # type: ignore[arg-type]  # uvicorn's own type of the same
             transport=transport,
-            flow=flow,
+            flow=flow,  # type: ignore[arg-type]  # all of it that a cycle uses
             logger=logger,
             access_logger=logger,
             access_log=False,

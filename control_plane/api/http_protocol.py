@@ -7,7 +7,6 @@ once, in the error shape that OpenAI's clients read, and neither of the two hear
 
 import asyncio
 import json
-from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import Enum
@@ -16,11 +15,11 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from control_plane.api.asgi_exchange import AsgiExchange
+from control_plane.api.flow import Flow
 from control_plane.gateway import RequestHead, Wire
 from control_plane.watchdog import Watchdog
 
@@ -106,8 +105,8 @@ class HttpConnection(asyncio.Protocol):
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._watchdog = Watchdog(self._too_late)
         # Set once there is a transport.
-        self.transport = cast("asyncio.Transport", None)
-        self._flow = cast("FlowControl", None)
+        self._transport = cast("asyncio.Transport", None)
+        self._flow = cast("Flow", None)
         self._wire = cast("Wire", None)
 
         self._at = _At.IDLE
@@ -115,14 +114,13 @@ class HttpConnection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
         self._expects_continue = False
-        # Events of the parser, and bytes that it has read since the last one.
-        self._events = 0
+        # Bytes that the parser was given since it last told of something.
         self._unread_bytes = 0
 
         # The one whose request came last, the one that is being answered, and those between.
         self._newest: Exchange | None = None
         self._answering: Exchange | None = None
-        self._waiting: deque[Exchange] = deque()
+        self._waiting: list[Exchange] = []
         self._ahead_bytes = 0
 
         self._refusal: _Refusal | None = None
@@ -137,9 +135,9 @@ class HttpConnection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self._flow = FlowControl(self.transport)
-        self._wire = Wire(self.transport, self._flow, self._common_headers, self._answered)
+        self._transport = cast("asyncio.Transport", transport)
+        self._flow = Flow(self._transport)
+        self._wire = Wire(self._transport, self._flow, self._common_headers, self._answered)
         self._server.connections.add(self)  # type: ignore[arg-type]  # uvicorn's set knows its own protocols
         self._watchdog.begin(HEAD_TIMEOUT_S)
 
@@ -164,19 +162,17 @@ class HttpConnection(asyncio.Protocol):
         if self._deaf:
             self._dropped_bytes += len(data)
             if self._dropped_bytes > MAX_LINGER_BYTES:
-                self.transport.abort()
+                self._transport.abort()
             return
-        events = self._events
+        self._unread_bytes += len(data)
         self._parse(data)
         if self._waiting:
             self._ahead_bytes += len(data)
             if self._ahead_bytes > MAX_READ_AHEAD_BYTES:
                 self._flow.pause_reading()
-        if events == self._events and not self._deaf:
-            # The parser told of nothing: it holds a line that has not ended, and would without limit.
-            self._unread_bytes += len(data)
-            if self._unread_bytes > MAX_HEAD_BYTES:
-                self._refuse(_TOO_LARGE)
+        if self._unread_bytes > MAX_HEAD_BYTES and not self._deaf:
+            # It holds a line that has not ended, and would without limit.
+            self._refuse(_TOO_LARGE)
 
     # uvicorn's server
 
@@ -184,7 +180,7 @@ class HttpConnection(asyncio.Protocol):
         """No more requests after those that have come."""
         self._stopping = True
         if self._answering is None or self._newest is None:
-            self.transport.close()
+            self._transport.close()
         else:
             self._newest.keep_alive = False
 
@@ -200,7 +196,7 @@ class HttpConnection(asyncio.Protocol):
         self._headers = []
         self._head_bytes = 0
         self._expects_continue = False
-        self._progress()
+        self._unread_bytes = 0
         if self._answering is None:
             self._watchdog.begin(HEAD_TIMEOUT_S)
 
@@ -213,7 +209,7 @@ class HttpConnection(asyncio.Protocol):
         if self._at is _At.BODY:
             # A trailer. Who answers has read the headers; what comes after must not change them.
             return
-        if len(self._headers) >= MAX_HEADERS:
+        if len(self._headers) == MAX_HEADERS:
             self._refuse_in_parser(_TOO_LARGE)
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
@@ -222,7 +218,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._at = _At.BODY
-        self._progress()
+        self._unread_bytes = 0
         if self._parser.should_upgrade() and self._announces_body():
             # The parser would not read it, and take it for the next request.
             self._refuse_in_parser(_NO_UPGRADE)
@@ -233,21 +229,23 @@ class HttpConnection(asyncio.Protocol):
         elif len(self._waiting) < MAX_WAITING_REQUESTS:
             self._waiting.append(exchange)
         else:
-            self._refuse_in_parser(_TOO_MANY)
+            self._deaf = True
+            self._transport.abort()
+            raise httptools.HttpParserError("too many requests wait")
 
     def on_body(self, body: bytes) -> None:
-        self._progress()
+        self._unread_bytes = 0
         exchange = cast("Exchange", self._newest)
         if not exchange.answered:
             exchange.feed(body)
             return
         self._unwanted_bytes += len(body)
         if self._unwanted_bytes > MAX_UNWANTED_BYTES:
-            self.transport.abort()
+            self._transport.abort()
 
     def on_message_complete(self) -> None:
         self._at = _At.IDLE
-        self._progress()
+        self._unread_bytes = 0
         exchange = cast("Exchange", self._newest)
         if not exchange.answered:
             exchange.feed_end()
@@ -267,11 +265,13 @@ class HttpConnection(asyncio.Protocol):
             http_1_0=parser.get_http_version() != "1.1",
             expects_continue=self._expects_continue,
         )
+        # Trailers are counted and not kept.
+        self._headers = []
         keep_alive = parser.should_keep_alive() and not head.http_1_0 and not self._stopping
         if self._inference is not None and self._inference.takes(head.path):
             return self._inference.exchange(head, self._wire, keep_alive=keep_alive)
         return AsgiExchange(
-            self._config, head, url, self.transport, self._flow, self._wire, keep_alive=keep_alive
+            self._config, head, url, self._transport, self._flow, self._wire, keep_alive=keep_alive
         )
 
     def _announces_body(self) -> bool:
@@ -290,24 +290,24 @@ class HttpConnection(asyncio.Protocol):
         """The answer under way has been written."""
         exchange, self._answering = cast("Exchange", self._answering), None
         self._server.total_requests += 1
-        if self.transport.is_closing():
+        if self._transport.is_closing():
             return
         if not exchange.keep_alive:
             self._hang_up()
         elif self._waiting:
-            self._begin(self._waiting.popleft())
+            self._begin(self._waiting.pop(0))
         else:
             self._unwanted_bytes = 0
-            self._watchdog.begin(
-                self._config.timeout_keep_alive
-                if self._at is _At.IDLE
-                else HEAD_TIMEOUT_S
-                if self._at is _At.HEAD
-                else UNWANTED_TIMEOUT_S
-            )
+            self._watchdog.begin(self._patience_s())
         if not self._waiting:
             self._ahead_bytes = 0
             self._flow.resume_reading()
+
+    def _patience_s(self) -> float:
+        """How long what comes next may take, with nothing to answer."""
+        if self._at is _At.IDLE:
+            return self._config.timeout_keep_alive
+        return HEAD_TIMEOUT_S if self._at is _At.HEAD else UNWANTED_TIMEOUT_S
 
     def _hang_up(self) -> None:
         """Once the answer has gone out, and what the client may still be sending was read."""
@@ -315,7 +315,7 @@ class HttpConnection(asyncio.Protocol):
         if self._at is _At.BODY:
             self._watchdog.begin(LINGER_S)
         else:
-            self.transport.close()
+            self._transport.close()
             self._watchdog.begin(SEND_STALL_S)
 
     def _common_headers(self) -> list[tuple[bytes, bytes]]:
@@ -323,12 +323,8 @@ class HttpConnection(asyncio.Protocol):
 
     # Refusals
 
-    def _progress(self) -> None:
-        self._events += 1
-        self._unread_bytes = 0
-
     def _count(self, size: int) -> None:
-        self._progress()
+        self._unread_bytes = 0
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse_in_parser(_TOO_LARGE)
@@ -354,29 +350,29 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, refusal: "_Refusal") -> None:
         self._deaf = True
-        if self.transport.is_closing():
+        if self._transport.is_closing():
             return
         if self._answering is not None:
             # An answer to an earlier request is on its way; nothing can be said in the midst of it.
-            self.transport.abort()
+            self._transport.abort()
             return
-        self.transport.write(refusal.answer())
+        self._transport.write(refusal.answer())
         self._watchdog.begin(LINGER_S)
 
     def _too_late(self) -> None:
-        unsent_bytes, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
+        unsent_bytes, self._unsent_bytes = self._unsent_bytes, self._transport.get_write_buffer_size()
         if self._unsent_bytes:
             # The client has not taken its answer yet: it may go on for as long as it takes some of it.
             if self._unsent_bytes == unsent_bytes:
-                self.transport.abort()
+                self._transport.abort()
             else:
                 self._watchdog.begin(SEND_STALL_S)
         elif self._at is _At.HEAD and not self._deaf:
             self._refuse(_TOO_SLOW)
         elif self._at is _At.BODY:
-            self.transport.abort()
+            self._transport.abort()
         else:
-            self.transport.close()
+            self._transport.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,7 +400,4 @@ _TOO_LARGE = _Refusal(
     431,
     "headers_too_large",
     f"At most {MAX_HEADERS} headers of {MAX_HEAD_BYTES} bytes together are read.",
-)
-_TOO_MANY = _Refusal(
-    429, "too_many_requests", f"At most {MAX_WAITING_REQUESTS} requests may wait for an answer."
 )

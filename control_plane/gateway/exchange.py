@@ -143,6 +143,8 @@ class Exchange:
         if self._body_bytes > most_bytes:
             raise self._too_large()
         parts, self._parts = self._parts, []
+        # Read by now, and not to be held for as long as the answer takes.
+        self._head.headers = ()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def start(self, status: int, headers: Headers) -> None:
