@@ -7,7 +7,8 @@ records. On a shared card or at a vendor an attempt is made under a *hold*, whic
 *Cutting* ends what is in flight from an agent that was lost.
 """
 
-from control_plane.gateway.absent import NoCounting, NoVendors
+from control_plane.gateway.absent import NoCounting
+from control_plane.gateway.counting import OwnCounting
 from control_plane.gateway.exchange import Exchange, RequestHead, Wire
 from control_plane.gateway.gateway import Gateway, Rooms
 from control_plane.gateway.limits import Limits
@@ -18,7 +19,7 @@ __all__ = [
     "Gateway",
     "Limits",
     "NoCounting",
-    "NoVendors",
+    "OwnCounting",
     "RequestHead",
     "Rooms",
     "Siblings",

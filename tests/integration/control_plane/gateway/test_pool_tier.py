@@ -540,3 +540,29 @@ async def test_a_model_may_be_asked_for_by_any_of_its_names(sqlite_store: Store,
         assert (reply.status_code, reply.headers["x-daalu-model"]) == (200, "tiny")
         assert (await here.hosted.wait_for(1)).json["model"] == "tiny"
         assert (await here.front.only_call()).model == model, "the record says what was asked for"
+
+
+async def test_embeddings_are_charged_for_their_prompts_alone(sqlite_store: Store) -> None:
+    async def embeds(exchange: Exchange) -> None:
+        vector = {"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}
+        usage = {"prompt_tokens": 7, "total_tokens": 7, "completion_tokens": 0}
+        await exchange.send_json({"object": "list", "model": "tiny", "data": [vector], "usage": usage})
+
+    async with market(sqlite_store, lent=False, scripts=(embeds,)) as here:
+        async with openai.AsyncOpenAI(
+            base_url=f"{here.front.url}/v1", api_key=OTHER_KEY, max_retries=0
+        ) as ai:
+            found = await ai.embeddings.create(model="tiny", input="hi", encoding_format="float")
+        assert found.data[0].embedding == [0.5, -0.5]
+        sent = (await here.hosted.wait_for(1)).json
+        assert "max_tokens" not in sent
+        used = await here.usage()
+        assert (used.prompt_tokens, used.completion_tokens) == (7, 0)
+        assert used.charge_pico_usd == 7 * PRICE.input_micro_usd_per_mtok
+
+
+async def test_a_call_that_cannot_be_counted_goes_to_operator_cards_alone(sqlite_store: Store) -> None:
+    async with market(sqlite_store) as here:
+        for _ in range(6):
+            assert (await here.post({**ASK, "ignore_eos": True})).status_code == 200
+        assert (len(here.hosted.received), here.lent.connections) == (6, 0)
