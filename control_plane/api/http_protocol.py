@@ -6,20 +6,18 @@ once, in the error shape that OpenAI's clients read, and neither of the two hear
 """
 
 import asyncio
-import json
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, cast
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from control_plane.api.asgi_exchange import AsgiExchange
 from control_plane.api.flow import Flow
+from control_plane.api.head_refused import HeadRefused
 from control_plane.gateway import RequestHead, Wire
 from control_plane.watchdog import Watchdog
 
@@ -123,7 +121,7 @@ class HttpConnection(asyncio.Protocol):
         self._waiting: list[Exchange] = []
         self._ahead_bytes = 0
 
-        self._refusal: _Refusal | None = None
+        self._refusal: HeadRefused | None = None
         # Nothing more is read here; what comes is dropped.
         self._deaf = False
         self._dropped_bytes = 0
@@ -343,12 +341,12 @@ class HttpConnection(asyncio.Protocol):
             else:
                 return
 
-    def _refuse_in_parser(self, refusal: "_Refusal") -> None:
+    def _refuse_in_parser(self, refusal: HeadRefused) -> None:
         """From within a parser's callback: ends the parsing, and then gives the answer."""
         self._refusal = refusal
         raise httptools.HttpParserError(refusal.code)
 
-    def _refuse(self, refusal: "_Refusal") -> None:
+    def _refuse(self, refusal: HeadRefused) -> None:
         self._deaf = True
         if self._transport.is_closing():
             return
@@ -375,28 +373,12 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    status: int
-    code: str
-    message: str
-
-    def answer(self) -> bytes:
-        error = {"message": self.message, "type": "invalid_request_error", "param": None, "code": self.code}
-        body = json.dumps({"error": error}).encode()
-        head = (
-            b"content-type: application/json\r\n"
-            b"content-length: " + str(len(body)).encode() + b"\r\nconnection: close\r\n\r\n"
-        )
-        return STATUS_LINE[self.status] + head + body
-
-
-_MALFORMED = _Refusal(400, "malformed_request", "This is not a valid HTTP/1.1 request.")
-_NO_UPGRADE = _Refusal(
+_MALFORMED = HeadRefused(400, "malformed_request", "This is not a valid HTTP/1.1 request.")
+_NO_UPGRADE = HeadRefused(
     400, "upgrade_refused", "Only HTTP/1.1 is spoken here: send this request without the header 'Upgrade'."
 )
-_TOO_SLOW = _Refusal(408, "request_timeout", f"The headers did not arrive within {HEAD_TIMEOUT_S:.0f} s.")
-_TOO_LARGE = _Refusal(
+_TOO_SLOW = HeadRefused(408, "request_timeout", f"The headers did not arrive within {HEAD_TIMEOUT_S:.0f} s.")
+_TOO_LARGE = HeadRefused(
     431,
     "headers_too_large",
     f"At most {MAX_HEADERS} headers of {MAX_HEAD_BYTES} bytes together are read.",

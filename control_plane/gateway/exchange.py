@@ -178,14 +178,12 @@ class Exchange:
             await self._writable()
         if self.gone:
             raise ClientGone
-        if data:
-            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data, len(data))
+        self._write_piece(data)
 
     def send_now(self, data: bytes) -> bool:
         if self.gone or self._wire.flow.write_paused:
             return False
-        if data:
-            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data, len(data))
+        self._write_piece(data)
         return True
 
     async def end(self, data: bytes = b"") -> None:
@@ -229,6 +227,11 @@ class Exchange:
         on_gone, self.on_gone = self.on_gone, None
         if on_gone is not None:
             on_gone()
+
+    def _write_piece(self, data: bytes) -> None:
+        # An empty chunk would be the last one.
+        if data:
+            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data, len(data))
 
     def _write(self, data: bytes, body_bytes: int) -> None:
         if self._length_left is not None:
