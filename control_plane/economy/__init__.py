@@ -23,6 +23,7 @@ from control_plane.economy.index import EconomyIndex
 from control_plane.economy.ledger import reverse
 from control_plane.economy.limits import Admitted, Limit, Limited, LimitTable
 from control_plane.economy.money import MOST_PRICE_MICRO_USD_PER_MTOK, PriceTerms, Tokens
+from control_plane.economy.months import month_of
 from control_plane.economy.pins import NewPin, Pin, add_pin, end_pin, list_pins, pin_for
 from control_plane.economy.plans import NewPlan, create_plan, find_plan, list_plans
 from control_plane.economy.pools import (
@@ -152,6 +153,7 @@ __all__ = [
     "list_prices",
     "list_subscriptions",
     "mark_paid",
+    "month_of",
     "pin_for",
     "read_economy",
     "reap_holds",

@@ -3,6 +3,7 @@
 import base64
 import hmac
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import orjson
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -20,6 +21,7 @@ class TicketKey:
     key: bytes = field(repr=False)
 
 
+@lru_cache(maxsize=16_384)
 def derive_ticket_key(ticket_secret: bytes, agent_id: str, generation: int) -> TicketKey:
     """HKDF-SHA256(secret, salt = agent id, info = daalu-ticket-<generation>), 32 bytes."""
     derivation = HKDF(SHA256(), KEY_BYTES, agent_id.encode(), f"daalu-ticket-{generation}".encode())

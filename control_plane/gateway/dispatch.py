@@ -1,11 +1,11 @@
 """Dispatch: how an attempt reaches its card, as a connection and the bytes of a request."""
 
-import hashlib
 import hmac
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import lru_cache
 
+from control_plane.economy import month_of
 from control_plane.gateway.allowlist import without_dropped
 from control_plane.gateway.connection import Connection, Fault
 from control_plane.gateway.pool import Pool
@@ -14,6 +14,7 @@ from control_plane.gateway.reading import AttemptFailed
 from control_plane.gateway.record import AttemptRecord, CallRecord
 from control_plane.gateway.request import EngineFields, for_engine
 from control_plane.gateway.ticket import Admission, mint
+from control_plane.identifiers import AgentId, TenantId
 from control_plane.router import CardCandidate, OwnCard
 from control_plane.store.tables import Tier
 
@@ -59,15 +60,20 @@ class CardDispatch:
     def _body(
         self, candidate: CardCandidate, record: CallRecord, attempt: AttemptRecord, max_tokens: int | None
     ) -> bytes:
-        month = datetime.now(UTC).strftime("%Y-%m")
-        salted = f"cache-salt|{record.tenant_id}|{candidate.agent.agent_id}|{month}"
         fields = EngineFields(
             served_name=candidate.served_name,
             request_id=f"{record.id}-{attempt.number}",
             priority=_PRIORITY[candidate.tier],
-            cache_salt=hmac.new(self.secret, salted.encode(), hashlib.sha256).hexdigest()[:32],
+            cache_salt=_salt(
+                self.secret, record.tenant_id, candidate.agent.agent_id, month_of(record.started_unix_ms)
+            ),
             max_tokens=max_tokens,
         )
         body = record.request.body
         own = isinstance(candidate, OwnCard)
         return for_engine(record.request, fields, body if own else without_dropped(body))
+
+
+@lru_cache(maxsize=65_536)
+def _salt(secret: bytes, tenant_id: TenantId, agent_id: AgentId, month: str) -> str:
+    return hmac.digest(secret, f"cache-salt|{tenant_id}|{agent_id}|{month}".encode(), "sha256").hex()[:32]

@@ -8,7 +8,7 @@ from control_plane.economy import Ending, Tokens
 from control_plane.gateway.metering import NO_TOKENS
 from control_plane.gateway.request import InferenceRequest
 from control_plane.identifiers import AgentId, AttemptId, CallId, TenantId
-from control_plane.router import AnyCandidate, AttemptEnd, AtVendor, Denial, Plan, decision_json
+from control_plane.router import AnyCandidate, AttemptEnd, AtVendor, Denial, Plan, Planned, decision_json
 from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose, Tier
 
 # Longer than any model's name; what a client made up does not fill the database.
@@ -89,6 +89,10 @@ class CallRecord:
     denials: list[Denial] = field(default_factory=list)
     # With the outcome: how the last attempt's hold is resolved.
     ending: Ending | None = None
+    _planned: Planned = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._planned = Planned.of(self.plan)
 
     @property
     def tenant_id(self) -> TenantId:
@@ -128,6 +132,6 @@ class CallRecord:
             "duration_ms": self.duration_ms,
             "http_status": self.http_status,
             "error_code": self.error_code,
-            "decision": decision_json(self.plan, ends, self.denials),
+            "decision": decision_json(self._planned, ends, self.denials),
         }
         return Entry(call, [attempt.row(self.id) for attempt in self.attempts], self.ending)

@@ -22,7 +22,7 @@ from control_plane.router.candidates import (
     place_of,
 )
 from control_plane.router.choice import choose_model
-from control_plane.router.decision import AttemptEnd, Denial, decision_json, reasons_in_words
+from control_plane.router.decision import AttemptEnd, Denial, Planned, decision_json, reasons_in_words
 from control_plane.router.facts import (
     CallFacts,
     CodingCall,
@@ -53,6 +53,7 @@ __all__ = [
     "PerimeterCandidate",
     "PerimeterPlan",
     "Plan",
+    "Planned",
     "PoolCandidate",
     "Reason",
     "RetryBudget",

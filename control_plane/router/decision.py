@@ -6,6 +6,7 @@ Read by `daalu calls explain`. Fields are only added; `v` changes when a meaning
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import orjson
 
@@ -43,13 +44,31 @@ class Denial:
     words: str
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan's part of the record, which stays the same however often the record is written."""
+
+    candidates: orjson.Fragment
+    left_out: orjson.Fragment
+    unlisted: int
+
+    @classmethod
+    def of(cls, plan: Plan[AnyCandidate]) -> Self:
+        candidates = [_candidate(candidate) for candidate in plan.candidates[:MOST_LISTED]]
+        left_out = [_left_out(left) for left in plan.left_out[:MOST_LISTED]]
+        unlisted = len(plan.candidates) - len(candidates) + len(plan.left_out) - len(left_out)
+        return cls(
+            orjson.Fragment(orjson.dumps(candidates)), orjson.Fragment(orjson.dumps(left_out)), unlisted
+        )
+
+
 def decision_json(
-    plan: Plan[AnyCandidate], attempts: Sequence[AttemptEnd] = (), denials: Sequence[Denial] = ()
+    planned: Planned, attempts: Sequence[AttemptEnd] = (), denials: Sequence[Denial] = ()
 ) -> str:
     record: dict[str, object] = {
         "v": VERSION,
-        "candidates": [_candidate(candidate) for candidate in plan.candidates[:MOST_LISTED]],
-        "left_out": [_left_out(left) for left in plan.left_out[:MOST_LISTED]],
+        "candidates": planned.candidates,
+        "left_out": planned.left_out,
         "attempts": [
             {
                 "attempt_id": attempt.attempt_id,
@@ -65,9 +84,8 @@ def decision_json(
             {"tier": denial.tier, "name": denial.name, "code": denial.code, "words": denial.words}
             for denial in denials
         ]
-    unlisted = max(len(plan.candidates) - MOST_LISTED, 0) + max(len(plan.left_out) - MOST_LISTED, 0)
-    if unlisted:
-        record["unlisted"] = unlisted
+    if planned.unlisted:
+        record["unlisted"] = planned.unlisted
     return orjson.dumps(record).decode()
 
 
@@ -92,6 +110,10 @@ def reasons_in_words(plan: Plan[AnyCandidate]) -> str:
     if len(listed) > len(told):
         told.append(f"and {len(listed) - len(told)} more")
     return "; ".join(told) if told else "no card is enrolled for this tenant"
+
+
+def _listed(shown: list[dict[str, object]]) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps(shown))
 
 
 def _candidate(candidate: AnyCandidate) -> dict[str, object]:

@@ -7,6 +7,7 @@ from control_plane.identifiers import AgentId, AttemptId
 from control_plane.router import (
     AttemptEnd,
     GeneralCall,
+    Planned,
     TenantFacts,
     World,
     decision_json,
@@ -22,7 +23,7 @@ CALL = GeneralCall("tiny", 0, None)
 def test_a_decision_says_who_was_planned_who_was_not_and_what_became_of_it() -> None:
     made = plan(CALL, TenantFacts(TENANT), World(fleet_view(agent_view("a"), agent_view("b", engine=None))))
     end = AttemptEnd(AttemptId("att-1"), AgentId("agt-a"), "connection_lost", 12.34)
-    assert json.loads(decision_json(made, [end])) == {
+    assert json.loads(decision_json(Planned.of(made), [end])) == {
         "v": 1,
         "candidates": [{"tier": "own", "agent_id": "agt-a", "agent": "a", "load": 0.0, "liveness": "live"}],
         "left_out": [
@@ -42,7 +43,7 @@ def test_a_decision_says_who_was_planned_who_was_not_and_what_became_of_it() -> 
 
 def test_a_decision_over_very_many_cards_stays_small_and_says_so() -> None:
     made = plan(CALL, TenantFacts(TENANT), World(fleet_view(*(agent_view(f"a{n}") for n in range(60)))))
-    record = json.loads(decision_json(made))
+    record = json.loads(decision_json(Planned.of(made)))
     assert (len(record["candidates"]), record["unlisted"]) == (MOST_LISTED, 60 - MOST_LISTED)
 
 
