@@ -20,10 +20,16 @@ from control_plane.store.tables import Tier
 MOST_SEATS = 3
 # Fit cards that are compared; what lies beyond them on the ring is not looked at.
 MOST_COMPARED = 8
+# Cards that serve the model and cannot take the call, until the search is given up: where so many in a row
+# are full, so is the pool, near enough, and the search is no load of its own when everybody asks.
+MOST_UNFIT = 256
 # Reasons that are kept for each pool.
 MOST_LEFT_OUT = 20
 # A card with more than its neighbours' mean load times this, and one call more, is passed over.
 LOAD_BOUND = 1.25
+
+# Says nothing of how full the pool is. A pinned card is searched for to the end.
+_OF_NO_USE = (Reason.NO_ENGINE, Reason.OTHER_MODEL, Reason.PINNED_ELSEWHERE)
 
 Seat = TypeVar("Seat", OperatorCard, OperatorCard | ThirdPartyCard)
 MakeSeat = Callable[[AgentView, str, float, PoolOffer, PoolCard], Seat]
@@ -40,6 +46,7 @@ def choose_seats(
     """Best first, and why others were passed over. `cards` are the offer's, or some of them."""
     fit: list[tuple[AgentView, float, PoolCard]] = []
     left_out: list[LeftOut] = []
+    unfit = 0
     # Looked for here, and not among the seats: a pinned card must not lose its place to others.
     pinned = tenant.pin.agent_id if tenant.pin is not None and tenant.pin.tier is Tier.POOL else None
     for card in cards.walk(call.affinity):
@@ -57,8 +64,12 @@ def choose_seats(
             fit.append((agent, running / max(agent.engine.max_running_calls, 1), card))
             if len(fit) >= MOST_COMPARED:
                 break
-        elif obstacle is not None and len(left_out) < MOST_LEFT_OUT:
-            left_out.append(_left_out(agent, offer, *obstacle))
+        elif obstacle is not None:
+            if len(left_out) < MOST_LEFT_OUT:
+                left_out.append(_left_out(agent, offer, *obstacle))
+            unfit += obstacle[0] not in _OF_NO_USE
+            if unfit >= MOST_UNFIT:
+                break
     if not fit:
         return [], left_out
     bound = LOAD_BOUND * sum(load for _, load, _ in fit) / len(fit)

@@ -6,20 +6,22 @@ from typing import Any
 import pytest
 
 from control_plane.economy import CardRing, Offers, Pin, PlanTerms, PoolCard, PoolOffer, PriceTerms
-from control_plane.fleet import AgentView, Health, Liveness
+from control_plane.fleet import AgentView, FleetView, Health, Liveness
 from control_plane.identifiers import AgentId, PlanId, PoolId, TenantId
 from control_plane.router import (
+    AnyCandidate,
     CodingCall,
     GeneralCall,
     LeftOut,
     OperatorCard,
+    Plan,
     Reason,
     TenantFacts,
     ThirdPartyCard,
     World,
     plan,
 )
-from control_plane.router.seats import MOST_COMPARED, MOST_LEFT_OUT, MOST_SEATS
+from control_plane.router.seats import MOST_COMPARED, MOST_LEFT_OUT, MOST_SEATS, MOST_UNFIT
 from control_plane.store.economy_tables import Billing, Overage, PoolKind
 from control_plane.store.tables import Tier
 from tests.support.gateway import OTHER_TENANT, TENANT, agent_view, engine_view, fleet_view
@@ -201,3 +203,26 @@ def test_a_card_that_has_left_the_fleet_is_passed_over() -> None:
     tenant = TenantFacts(TENANT, Offers((offer(here, gone),)))
     made = plan(GeneralCall("tiny", 0, None), tenant, World(fleet_view(here), countable=COUNTABLE))
     assert len(made.candidates) == 1
+
+
+def test_the_search_in_a_full_pool_is_given_up_and_a_rare_models_is_not() -> None:
+    full = [busy(f"full-{number}", 16) for number in range(MOST_UNFIT * 2)]
+    looked_at: list[AgentId] = []
+
+    class Watched(dict[AgentId, AgentView]):
+        def get(self, key: AgentId, default: Any = None) -> Any:
+            looked_at.append(key)
+            return super().get(key, default)
+
+    def made(agents: list[AgentView]) -> Plan[AnyCandidate]:
+        view = FleetView(Watched({agent.agent_id: agent for agent in agents}))
+        tenant = TenantFacts(TENANT, Offers((offer(*agents),)))
+        return plan(GeneralCall("tiny", 0, None), tenant, World(view, countable=COUNTABLE))
+
+    assert not made(full).candidates
+    assert len(looked_at) == MOST_UNFIT
+    others = [
+        lent(f"other-{number}", engine=engine_view(served_name="x", model_id="y"))
+        for number in range(MOST_UNFIT * 2)
+    ]
+    assert len(made([*others, lent("rare")]).candidates) == 1
