@@ -192,6 +192,19 @@ async def serving(
 ) -> AsyncIterator[Front]:
     """The economy is the store's, read again with `front.economy.refresh()`."""
     fill(store, agents)
+    async with serving_again(store, *agents, limits=limits, counting=counting, vendors=vendors) as front:
+        yield front
+
+
+@asynccontextmanager
+async def serving_again(
+    store: Store,
+    *agents: AgentView,
+    limits: Limits | None = None,
+    counting: Counting | None = None,
+    vendors: Any = None,
+) -> AsyncIterator[Front]:
+    """Over a store that knows these agents."""
     fleet = FixedFleet(*agents)
     economy = EconomyIndex(store)
     await economy.refresh()

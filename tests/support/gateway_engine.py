@@ -149,9 +149,10 @@ async def well_behaved(exchange: Exchange) -> None:
 
 @dataclass
 class ScriptedEngine:
-    """Answers each request with the next script, and well once they are used up."""
+    """Answers each request with the next script, and as it always does once they are used up."""
 
     scripts: list[Script] = field(default_factory=list)
+    otherwise: Script = well_behaved
     received: list[Exchange] = field(default_factory=list)
     connections: int = 0
     port: int = 0
@@ -169,7 +170,7 @@ class ScriptedEngine:
                 async with self.arrived:
                     self.received.append(exchange)
                     self.arrived.notify_all()
-                script = self.scripts.pop(0) if self.scripts else well_behaved
+                script = self.scripts.pop(0) if self.scripts else self.otherwise
                 watching = asyncio.create_task(_watch(reader, exchange))
                 try:
                     await script(exchange)
@@ -206,8 +207,10 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> E
 
 
 @asynccontextmanager
-async def scripted_engine(*scripts: Script) -> AsyncIterator[ScriptedEngine]:
-    engine = ScriptedEngine(list(scripts))
+async def scripted_engine(
+    *scripts: Script, otherwise: Script = well_behaved
+) -> AsyncIterator[ScriptedEngine]:
+    engine = ScriptedEngine(list(scripts), otherwise)
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
