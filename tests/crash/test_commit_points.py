@@ -24,34 +24,29 @@ from tests.support.crash_checks import (
     own_attempts_running,
 )
 from tests.support.crash_program import KillAt
-from tests.support.crash_world import Child, World, copy_of, recovered, world
+from tests.support.crash_world import OVER_QUOTA, Child, World, copy_of, recovered, world
 from tests.support.gateway import KEY, OTHER_CODING_KEY, OTHER_KEY
-from tests.support.plain_client import Asked, ask
+from tests.support.plain_client import Asked, ask, body_of
 
 LIMITS = Limits(checkpoint_every_s=0.1, early_headers_s=5.0)
 # More than the sequence has: it ends where a life survives it.
 MOST_COMMITS = 80
 
 
-def _body(what: str, *, streamed: bool, max_tokens: int = 20) -> dict[str, Any]:
-    message = {"role": "user", "content": what}
-    return {"model": "tiny", "messages": [message], "max_tokens": max_tokens, "stream": streamed}
-
-
 SEQUENCE: tuple[tuple[str, dict[str, Any]], ...] = (
-    (KEY, _body("words", streamed=False)),
-    (KEY, _body("words", streamed=True)),
-    (OTHER_KEY, _body("words", streamed=False)),
-    (OTHER_KEY, _body("words", streamed=True)),
+    (KEY, body_of("words", streamed=False)),
+    (KEY, body_of("words", streamed=True)),
+    (OTHER_KEY, body_of("words", streamed=False)),
+    (OTHER_KEY, body_of("words", streamed=True)),
     # Coding: served by the operator's card.
-    (OTHER_CODING_KEY, _body("words", streamed=False)),
-    (OTHER_CODING_KEY, _body("words", streamed=True)),
+    (OTHER_CODING_KEY, body_of("words", streamed=False)),
+    (OTHER_CODING_KEY, body_of("words", streamed=True)),
     # The next card serves it.
-    (OTHER_KEY, _body("fail", streamed=True)),
-    (OTHER_KEY, _body("words", streamed=False, max_tokens=50_000_000)),
-    (OTHER_KEY, _body("endless", streamed=True)),
-    (OTHER_KEY, _body("checkpointed", streamed=True)),
-    (OTHER_CODING_KEY, _body("checkpointed", streamed=True)),
+    (OTHER_KEY, body_of("fail", streamed=True)),
+    (OTHER_KEY, body_of("words", streamed=False, max_tokens=OVER_QUOTA)),
+    (OTHER_KEY, body_of("endless", streamed=True)),
+    (OTHER_KEY, body_of("checkpointed", streamed=True)),
+    (OTHER_CODING_KEY, body_of("checkpointed", streamed=True)),
 )
 
 
@@ -125,6 +120,7 @@ def _assert_everything_happened(session: Session) -> None:
     calls = list(session.exec(select(Call).order_by(col(Call.started_unix_ms), col(Call.id))))
     outcomes = [call.outcome for call in calls]
     assert outcomes == ["complete"] * 7 + ["refused", "client_gone"] + ["complete"] * 2
+    assert [call.error_code for call in calls if call.outcome == "refused"] == ["quota_exceeded"]
     agents = {(record.tier, record.agent_id) for record in session.exec(select(UsageRecord))}
     assert agents == {("own", "agt-lent"), ("pool", "agt-lent"), ("pool", "agt-hosted")}
     failed = [attempt.outcome for attempt in session.exec(select(Attempt))].count("failed")

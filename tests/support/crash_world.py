@@ -27,7 +27,9 @@ T = TypeVar("T")
 
 START_TIMEOUT_S = 60.0
 RECOVERY_TIMEOUT_S = 60.0
-MONTHLY_TOKENS = 10_000_000
+MONTHLY_TOKENS = 5_000_000
+# A max_tokens that fits in the model's context and in no month.
+OVER_QUOTA = MONTHLY_TOKENS + 1
 
 # Processes come from one that has imported everything, so that a restart costs a fork.
 _processes = multiprocessing.get_context("forkserver")
@@ -156,9 +158,10 @@ async def world(database_url: str, directory: Path, limits: Limits) -> AsyncIter
         lent = await stack.enter_async_context(card("agt-lent"))
         hosted = await stack.enter_async_context(card("agt-hosted"))
         # The operator's card is the busier one: it serves what may not go to the other.
-        busy = engine_view(max_running_calls=256, running_calls=128)
+        free = engine_view(max_running_calls=256, context_tokens=10 * MONTHLY_TOKENS)
+        busy = replace(free, running_calls=128)
         agents = (
-            providers_card(lent.engine.port, engine=engine_view(max_running_calls=256)),
+            providers_card(lent.engine.port, engine=free),
             operators_card(hosted.engine.port, engine=busy),
         )
         store.migrate()

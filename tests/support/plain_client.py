@@ -16,6 +16,11 @@ _CALL_ID = re.compile(rb"x-daalu-call-id: ([\w-]+)")
 _LENGTH = re.compile(rb"content-length: (\d+)")
 
 
+def body_of(prompt: str, *, streamed: bool, max_tokens: int = 20) -> dict[str, Any]:
+    message = {"role": "user", "content": prompt}
+    return {"model": "tiny", "messages": [message], "max_tokens": max_tokens, "stream": streamed}
+
+
 @dataclass(slots=True)
 class Asked:
     """One request, and what its client has seen."""
