@@ -80,6 +80,10 @@ class DataDirectory:
         return self.root / "hub" / "private.key"
 
     @property
+    def vendors(self) -> Path:
+        return self.root / "vendors.toml"
+
+    @property
     def ticket_secret(self) -> Path:
         return self.root / "ticket-secret"
 
@@ -109,6 +113,8 @@ class Settings:
     allow_direct: bool
     # Catalogue entries of the operator's own, beside those that ship with the product.
     catalogue: Path | None
+    # The vendors of the external tier; None: vendors.toml in the data directory, where it is there.
+    vendors: Path | None = None
 
     @property
     def directory(self) -> DataDirectory:
@@ -151,7 +157,7 @@ def public_host(public_url: str) -> str:
         host, port = "", None
     # Compared with itself put together anew: user names, paths and the like have no place in it.
     whole = f"https://{f'[{host}]' if ':' in host else host}{'' if port is None else f':{port}'}"
-    if port == 0 or not _is_host(host) or public_url.lower().removesuffix("/") != whole:
+    if port == 0 or not is_host(host) or public_url.lower().removesuffix("/") != whole:
         raise InvalidSetting(
             f"public_url {public_url!r}: write https://host:port and nothing more"
             " (a host that is not in ASCII as xn--…)"
@@ -192,6 +198,8 @@ def settings_toml(settings: Settings) -> str:
         values["database_url"] = settings.database_url
     if settings.catalogue is not None:
         values["catalogue"] = str(settings.catalogue)
+    if settings.vendors is not None:
+        values["vendors"] = str(settings.vendors)
     # JSON's strings, integers and booleans are TOML's too.
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
@@ -206,7 +214,7 @@ def parse_plain_address(text: str) -> Address | None:
     return None if text == "none" else Address.parse(text)
 
 
-def _is_host(text: str) -> bool:
+def is_host(text: str) -> bool:
     """A DNS name or an address."""
     if _HOST_NAME.match(text):
         return True
@@ -227,8 +235,9 @@ _TYPES: dict[str, type] = {
     "allow_direct": bool,
     "database_url": str,
     "catalogue": str,
+    "vendors": str,
 }
-_OPTIONAL = {"database_url", "catalogue"}
+_OPTIONAL = {"database_url", "catalogue", "vendors"}
 
 
 def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
@@ -239,7 +248,7 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
             raise InvalidSetting(f"{path}: {name} is missing")
         if name in written and type(written[name]) is not kind:
             raise InvalidSetting(f"{path}: {name} must be a {kind.__name__}")
-    catalogue = written.get("catalogue")
+    catalogue, vendors = written.get("catalogue"), written.get("vendors")
     return Settings(
         data=data,
         database_url=str(written.get("database_url", sqlite_url(data))),
@@ -251,4 +260,5 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
         hub_interface=str(written["hub_interface"]),
         allow_direct=written["allow_direct"] is True,
         catalogue=Path(str(catalogue)) if catalogue is not None else None,
+        vendors=Path(str(vendors)) if vendors is not None else None,
     )

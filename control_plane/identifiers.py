@@ -21,6 +21,7 @@ ContributionId = NewType("ContributionId", str)
 SubscriptionId = NewType("SubscriptionId", str)
 TransactionId = NewType("TransactionId", str)
 ProcessId = NewType("ProcessId", str)
+PinId = NewType("PinId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -84,3 +85,7 @@ def new_transaction_id() -> TransactionId:
 
 def new_process_id() -> ProcessId:
     return ProcessId(_new("proc"))
+
+
+def new_pin_id() -> PinId:
+    return PinId(_new("pin"))

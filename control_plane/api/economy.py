@@ -1,14 +1,10 @@
 """REST: pools, plans, prices, shares, subscriptions and tenants' policies. All are named by id or name."""
 
-import logging
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
 from fastapi import APIRouter
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from control_plane.access import OPERATOR, find_tenant
+from control_plane.api.change import Change
 from control_plane.api.economy_schemas import (
     CardResponse,
     ContributionRequest,
@@ -53,33 +49,9 @@ from control_plane.economy import (
 from control_plane.identifiers import PoolId, TenantId
 from control_plane.store import Store, unix_ms
 
-logger = logging.getLogger(__name__)
 
-
-T = TypeVar("T")
-
-
-class Change:
-    """A change of the economy: whoever has the answer finds it in force in this process."""
-
-    def __init__(self, store: Store, refresh: Callable[[], Awaitable[None]]) -> None:
-        self._store = store
-        self._refresh = refresh
-
-    async def __call__(self, unit: Callable[[Session], T]) -> T:
-        result = await self._store.write(unit)
-        try:
-            await self._refresh()
-        except SQLAlchemyError:
-            # The change is committed, and the index's own watch follows.
-            logger.exception(
-                "could not read the economy after a change; it is in force when that can be read"
-            )
-        return result
-
-
-def economy_routes(store: Store, refresh_economy: Callable[[], Awaitable[None]]) -> APIRouter:
-    routes, change = APIRouter(), Change(store, refresh_economy)
+def economy_routes(store: Store, change: Change) -> APIRouter:
+    routes = APIRouter()
     _pools(routes, store, change)
     _terms(routes, store, change)
     _tenants(routes, store, change)

@@ -6,9 +6,10 @@ import orjson
 
 from control_plane.economy import PoolOffer
 from control_plane.fleet import AgentView, FleetView
-from control_plane.gateway.ports import Economy, Vendors
+from control_plane.gateway.ports import Economy
 from control_plane.identifiers import TenantId
 from control_plane.router import is_reachable, unhealthy
+from control_plane.vendors import Vendors
 
 
 def reachable_models(
@@ -20,14 +21,11 @@ def reachable_models(
     now_unix_ms: int,
 ) -> dict[str, int]:
     """Served names with the largest context that a call to each may have."""
-    contexts: dict[str, int] = {}
+    contexts = own_models(fleet, tenant_id)
 
     def add(model: str, context_tokens: int) -> None:
         contexts[model] = max(contexts.get(model, 0), context_tokens)
 
-    for agent in fleet.by_tenant.get(tenant_id, ()):
-        if agent.engine is not None and is_reachable(agent):
-            add(agent.engine.served_name, agent.engine.context_tokens)
     for model in economy.priced_models():
         for offer in economy.offers(tenant_id, model, now_unix_ms).usable:
             for agent in _in_pool(fleet, offer, tenant_id, countable):
@@ -37,6 +35,16 @@ def reachable_models(
     if policy.allowed and policy.monthly_cap_micro_usd:
         for model, context_tokens in vendors.models.items():
             add(model, context_tokens)
+    return contexts
+
+
+def own_models(fleet: FleetView, tenant_id: TenantId) -> dict[str, int]:
+    """Those that the tenant's own cards serve now."""
+    contexts: dict[str, int] = {}
+    for agent in fleet.by_tenant.get(tenant_id, ()):
+        if agent.engine is not None and is_reachable(agent):
+            name = agent.engine.served_name
+            contexts[name] = max(contexts.get(name, 0), agent.engine.context_tokens)
     return contexts
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
-from control_plane.economy import ExternalPolicy, Offers, PriceTerms
+from control_plane.economy import ExternalPolicy, Offers, Pin
 from control_plane.fleet import FleetView
 from control_plane.identifiers import AgentId, TenantId
+from control_plane.vendors import VendorModel
 
 # The densest text that tokenizers make, near enough: runs of blanks apart, a token covers fewer characters.
 # Estimates for leaving a card out use it, so that no card is left out that could have served.
@@ -48,18 +49,8 @@ class TenantFacts:
     # The pools that it may use for this call's model, under what terms.
     offers: Offers = field(default_factory=Offers)
     external: ExternalPolicy = field(default_factory=ExternalPolicy)
-
-
-@dataclass(frozen=True, slots=True)
-class VendorModel:
-    """A vendor that serves the call's model, by the operator's configuration."""
-
-    vendor: str
-    # What our clients ask for, and what the vendor calls it.
-    served_name: str
-    vendors_name: str
-    context_tokens: int
-    price: PriceTerms
+    # Where alone this call may go, if an administrator said so.
+    pin: Pin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +61,8 @@ class World:
     # Calls that this process has sent to each agent and not seen end: samples are seconds old, and a burst
     # would all go to the card that was idle in the last one.
     in_flight: Mapping[AgentId, int] = field(default_factory=dict)
-    # Agents that failed again and again just now.
-    broken: Container[AgentId] = frozenset()
+    # Agents and vendors that failed again and again just now.
+    broken: Container[str] = frozenset()
     # Catalogue ids of models whose tokens the gateway can count itself: others are not served on
     # third-party cards.
     countable: Container[str] = frozenset()

@@ -11,13 +11,15 @@ import uvicorn
 from sqlmodel import col, select
 
 from control_plane.access import Principal
+from control_plane.catalogue import ModelNames
 from control_plane.economy import EconomyIndex
 from control_plane.fleet import AgentView, EngineView, FleetView, Liveness, TicketKey
-from control_plane.gateway import Gateway, Limits, NoCounting, NoVendors, Rooms
+from control_plane.gateway import Gateway, Limits, NoCounting, Rooms
 from control_plane.gateway.ports import Counting
 from control_plane.identifiers import AgentId, ApiKeyId, TenantId
 from control_plane.store import Store
 from control_plane.store.tables import Agent, ApiKey, Attempt, Call, Purpose, Tenant
+from control_plane.vendors import Vendors
 
 TENANT = TenantId("ten-a")
 OTHER_TENANT = TenantId("ten-b")
@@ -63,6 +65,9 @@ def fleet_view(*agents: AgentView) -> FleetView:
     for agent in agents:
         by_tenant[agent.tenant_id] = (*by_tenant.get(agent.tenant_id, ()), agent)
     return FleetView({agent.agent_id: agent for agent in agents}, by_tenant)
+
+
+NAMES = ModelNames({"tiny-random-llama": "tiny", "alias-of-tiny": "tiny"})
 
 
 class FixedFleet:
@@ -188,7 +193,7 @@ async def serving(
     *agents: AgentView,
     limits: Limits | None = None,
     counting: Counting | None = None,
-    vendors: Any = None,
+    vendors: Vendors | None = None,
 ) -> AsyncIterator[Front]:
     """The economy is the store's, read again with `front.economy.refresh()`."""
     fill(store, agents)
@@ -208,8 +213,7 @@ async def serving_again(
     fleet = FixedFleet(*agents)
     economy = EconomyIndex(store)
     await economy.refresh()
-    external = vendors or NoVendors()
-    rooms = Rooms(FixedAccess(), fleet, economy, counting or NoCounting(), external, external)
+    rooms = Rooms(FixedAccess(), fleet, economy, counting or NoCounting(), NAMES, vendors or Vendors())
     paths: list[str] = []
 
     async def fallback(scope: Any, receive: Any, send: Any) -> None:
