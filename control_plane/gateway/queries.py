@@ -1,6 +1,5 @@
 """The gateway's SQL: calls and their attempts, and with them what becomes of their holds."""
 
-import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from operator import itemgetter
@@ -9,12 +8,10 @@ from typing import Any
 from sqlalchemy import Table
 from sqlmodel import Session, SQLModel
 
-from control_plane.economy import NothingHeld, OwnFacts, SettleFacts, settle, settle_own, void
+from control_plane.economy import OwnFacts, SettleFacts, settle, settle_own, void
 from control_plane.gateway.ending import Ending, Voided
 from control_plane.gateway.record import Entry
 from control_plane.store.tables import Attempt, Call, CallOutcome
-
-logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -42,16 +39,12 @@ def save_all(session: Session, entries: Sequence[Entry]) -> None:
 
 
 def resolve(session: Session, ending: Ending) -> None:
-    """A hold that was resolved before stays as it is."""
+    """A hold that was settled before stays as it is. Raises NothingHeld where it was given back."""
     match ending:
         case OwnFacts():
             settle_own(session, ending)
         case SettleFacts():
-            try:
-                settle(session, ending)
-            except NothingHeld:
-                # The reaper was faster: what it knew of has been settled or given back.
-                logger.warning("call %s was settled late: its hold had been resolved", ending.call_id)
+            settle(session, ending)
         case Voided():
             void(session, ending.attempt_id)
 
