@@ -53,12 +53,17 @@ def reap_holds(
             | col(UsageRecord.call_id).is_not(None)
             | (col(AttemptTerms.opened_unix_ms) < give_up_before_unix_ms),
         )
-        .order_by(col(AttemptTerms.opened_unix_ms), col(AttemptTerms.attempt_id))
+        .order_by(col(AttemptTerms.opened_unix_ms), col(AttemptTerms.attempt_id), col(Receipt.sequence))
         .limit(limit)
     )
     settled = voided = 0
+    resolved: set[str] = set()
     found: Sequence[tuple[AttemptTerms, Receipt | None, str | None]] = session.exec(statement).all()
     for terms, receipt, settled_call in found:
+        # Of several receipts of one attempt the first counts.
+        if terms.attempt_id in resolved:
+            continue
+        resolved.add(terms.attempt_id)
         facts = _facts(terms, receipt, now_unix_ms) if settled_call is None else None
         if facts is None:
             voided += void(session, terms.attempt_id)
