@@ -27,6 +27,8 @@ from control_plane.store.tables import Attempt, AttemptOutcome, Call, CallOutcom
 CUT_BY_RESTART = "control_plane_restarted"
 # In Call.error_code and Attempt.error: how it ended is not known.
 SETTLEMENT_LOST = "settlement_lost"
+# In Attempt.error: no receipt came, and what the client had been given by then is settled.
+AT_CHECKPOINT = "control plane restarted; settled at the last checkpoint"
 # Of an owner's own card no more is believed: it keeps sums over a month within 64 bits.
 _MOST_TOKENS = 1_000_000_000
 
@@ -162,15 +164,16 @@ def _end_attempt(
     attempt: Attempt, receipt: Receipt | None, used: UsageRecord | None, now_unix_ms: int
 ) -> None:
     whole = receipt is not None and receipt.outcome == "complete"
+    settled = used is not None and used.attempt_id == attempt.id
     attempt.outcome = AttemptOutcome.COMPLETE if whole else AttemptOutcome.FAILED
     if receipt is None:
-        attempt.error = SETTLEMENT_LOST
+        attempt.error = AT_CHECKPOINT if settled else SETTLEMENT_LOST
         attempt.ended_unix_ms = now_unix_ms
     else:
         words = f"control plane restarted; the agent's receipt says {receipt.outcome}"
         attempt.error = None if whole else words
         attempt.ended_unix_ms = attempt.started_unix_ms + _elapsed_ms(receipt, receipt.ended_unix_ms)
-    if used is not None and used.attempt_id == attempt.id:
+    if settled and used is not None:
         attempt.prompt_tokens = used.prompt_tokens
         attempt.completion_tokens = used.completion_tokens
 

@@ -5,7 +5,7 @@ from functools import partial
 from sqlmodel import Session, select
 
 from control_plane.economy import OwnFacts, Tokens, checkpoint, reap_holds, settle_own, verify
-from control_plane.fleet.orphans import CUT_BY_RESTART, SETTLEMENT_LOST
+from control_plane.fleet.orphans import AT_CHECKPOINT, CUT_BY_RESTART, SETTLEMENT_LOST
 from control_plane.fleet.reaper import RECEIPTS_WAIT_S, Reaper
 from control_plane.identifiers import AgentId, ApiKeyId
 from control_plane.store import Store, unix_ms
@@ -103,6 +103,19 @@ async def test_a_hold_that_was_given_back_ends_its_call_with_no_tokens(any_store
     assert (call.outcome, call.error_code, attempt.error) == ("failed", SETTLEMENT_LOST, SETTLEMENT_LOST)
     assert (call.completion_tokens, attempt.completion_tokens) == (0, 0)
     assert _used(any_store) == []
+
+
+async def test_a_call_without_a_receipt_says_that_it_was_settled_at_its_last_checkpoint(
+    any_store: Store,
+) -> None:
+    dispatch = _prepare(any_store)
+    any_store.write_now(lambda session: checkpoint(session, dispatch.attempt_id, Tokens(8, 5)))
+    _reap_holds(any_store, waited=True)
+    await _reaper(any_store).look(0.0)
+    call, attempt = _rows(any_store)
+    assert (call.outcome, call.error_code, attempt.error) == ("failed", CUT_BY_RESTART, AT_CHECKPOINT)
+    assert call.completion_tokens == attempt.completion_tokens == 5
+    assert [record.completion_tokens for record in _used(any_store)] == [5]
 
 
 async def test_a_call_of_a_living_process_is_left_alone(any_store: Store) -> None:
