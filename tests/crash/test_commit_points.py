@@ -15,7 +15,7 @@ import pytest
 from sqlmodel import Session, col, select
 
 from control_plane.gateway import Limits
-from control_plane.store.economy_tables import UsageRecord
+from control_plane.store.economy_tables import AttemptTerms, UsageRecord
 from control_plane.store.tables import Attempt, Call, CallOutcome
 from tests.support.crash_checks import (
     assert_in_order,
@@ -23,7 +23,7 @@ from tests.support.crash_checks import (
     open_holds,
     own_attempts_running,
 )
-from tests.support.crash_program import KillAt
+from tests.support.crash_program import KillAt, Receipts
 from tests.support.crash_world import OVER_QUOTA, Child, World, copy_of, recovered, world
 from tests.support.gateway import KEY, OTHER_CODING_KEY, OTHER_KEY
 from tests.support.plain_client import Asked, ask, body_of
@@ -77,7 +77,7 @@ def _running(session: Session) -> int:
     return len(session.exec(select(Call.id).where(Call.outcome == CallOutcome.RUNNING)).all())
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_a_kill_at_any_commit_loses_nothing_and_charges_nothing_twice(tmp_path: Path) -> None:
     template = tmp_path / "template"
     template.mkdir()
@@ -105,14 +105,26 @@ async def _one_kill(first: World, template: Path, kill: KillAt) -> bool:
         if survived:
             here.read(_assert_everything_happened)
         holds, own = here.read(open_holds), here.read(own_attempts_running)
-        for receipts in ((), here.receipts()):
-            database = first.directory / name / "daalu.db"
-            with copy_of(database, first.directory / f"{name}-reaped") as reaped:
-                await recovered(str(reaped.url), receipts)
-                with reaped.reading() as session:
-                    assert_in_order(session, asked)
-                    assert_settled_by_what_is_known(session, holds, own, receipts)
+        async with asyncio.TaskGroup() as both:
+            for number, receipts in enumerate(((), here.receipts())):
+                to = first.directory / f"{name}-reaped-{number}"
+                both.create_task(_reap(first.directory / name / "daalu.db", to, receipts, asked, holds, own))
     return survived
+
+
+async def _reap(
+    database: Path,
+    to: Path,
+    receipts: Receipts,
+    asked: list[Asked],
+    holds: list[AttemptTerms],
+    own: list[Attempt],
+) -> None:
+    with copy_of(database, to) as reaped:
+        await recovered(str(reaped.url), receipts)
+        with reaped.reading() as session:
+            assert_in_order(session, asked)
+            assert_settled_by_what_is_known(session, holds, own, receipts)
 
 
 def _assert_everything_happened(session: Session) -> None:

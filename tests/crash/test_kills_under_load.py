@@ -77,7 +77,7 @@ class _Load:
 
 
 async def _one_life(here: World, choice: random.Random) -> tuple[list[Asked], Counter[State]]:
-    """Half of the kills are at a commit, where the moments are short; the others at any time."""
+    """Most kills are at a commit, where the moments are short; the others at any time."""
     kill = KillAt(choice.randint(1, MOST_COMMIT), choice.random() < 0.6) if choice.random() < 0.7 else None
     before = [len(card.served) for card in (here.lent, here.hosted)]
     load = _Load(random.Random(choice.random()))
@@ -114,7 +114,7 @@ def _left_open(session: Session) -> tuple[list[AttemptTerms], list[Attempt]]:
     return open_holds(session), own_attempts_running(session)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_150_kills_under_load_lose_nothing_and_charge_nothing_twice(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     database = tmp_path / "daalu.db"

@@ -16,9 +16,8 @@ from control_plane.store.economy_tables import (
     UsageRecord,
 )
 from control_plane.store.tables import Attempt, AttemptOutcome, Call, CallOutcome, Tier
+from tests.support.crash_program import Receipts
 from tests.support.plain_client import Asked
-
-Receipts = tuple[tuple[str, tuple[bytes, ...]], ...]
 
 
 def open_holds(session: Session) -> list[AttemptTerms]:

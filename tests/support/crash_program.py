@@ -35,6 +35,9 @@ from tests.support.market import EventCounting
 
 MOST_LOOKS = 20
 
+# Of each agent: its id, and its journal.
+Receipts = tuple[tuple[str, tuple[bytes, ...]], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class KillAt:
@@ -114,10 +117,10 @@ def _die_at(store: Store, kill: KillAt) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a process that comes after the dead ones is told. `receipts`: agent id, and its journal."""
+    """What a process that comes after the dead ones is told."""
 
     database_url: str
-    receipts: tuple[tuple[str, tuple[bytes, ...]], ...] = ()
+    receipts: Receipts
 
 
 def recover(recovery: Recovery) -> None:

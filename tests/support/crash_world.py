@@ -19,7 +19,7 @@ from control_plane.gateway import Limits
 from control_plane.store import Store
 from control_plane.store.economy_tables import AttemptTerms
 from tests.support.crash_card import Card, card
-from tests.support.crash_program import KillAt, Life, Recovery, live, recover
+from tests.support.crash_program import KillAt, Life, Receipts, Recovery, live, recover
 from tests.support.gateway import engine_view, fill
 from tests.support.market import Terms, open_market, operators_card, providers_card
 
@@ -119,11 +119,11 @@ class World:
         with self.store.reading() as session:
             return query(session)
 
-    def receipts(self) -> tuple[tuple[str, tuple[bytes, ...]], ...]:
+    def receipts(self) -> Receipts:
         return self.lent.receipts(), self.hosted.receipts()
 
 
-async def recovered(database_url: str, receipts: tuple[tuple[str, tuple[bytes, ...]], ...] = ()) -> None:
+async def recovered(database_url: str, receipts: Receipts) -> None:
     """A process comes, looks around until all is ended, and goes."""
     process = _processes.Process(target=recover, args=(Recovery(database_url, receipts),))
     process.start()

@@ -30,7 +30,6 @@ ENGINE_FREE_S = 1.0
 # How late a timer of the gateway may be.
 TICK_S = 1.0
 ROLE = chunk("", role="assistant")
-FINISH = b'"finish_reason":"stop"'
 
 
 @dataclass
@@ -142,36 +141,30 @@ async def test_a_client_that_vanishes_before_content_pays_the_prompt_that_the_en
         assert (at.used(), at.held()) == ([(PROMPT_TOKENS, 0)], 0)
 
 
-async def test_a_client_that_vanishes_mid_stream_pays_for_what_it_got(tmp_path: Path) -> None:
+WORD_1, WORD_2, LAST = chunk("word1", done=1), chunk("word2", done=2), chunk("", done=3, finish="stop")
+
+
+@pytest.mark.parametrize(
+    ("events", "seen"),
+    [((WORD_1, WORD_2), b"word2"), ((WORD_1, WORD_2, LAST), b'"finish_reason":"stop"')],
+    ids=["mid-stream", "after the last token, before the end marker"],
+)
+async def test_a_client_that_vanishes_pays_for_what_it_got(
+    tmp_path: Path, events: tuple[bytes, ...], seen: bytes
+) -> None:
     async def goes_silent(exchange: Exchange) -> None:
         await exchange.start_stream()
-        for one in (ROLE, chunk("word", done=1), chunk("word", done=2)):
+        for one in (ROLE, *events):
             await exchange.piece(one)
         await exchange.hung_up.wait()
 
     async with place(tmp_path) as at:
         at.engine_does(goes_silent)
-        await at.ask(streamed=True, leave=lambda so_far: so_far.words == 2)
+        await at.ask(streamed=True, leave=lambda so_far: seen in so_far.received)
         await _hung_up_within(await at.reached(), ENGINE_FREE_S)
         [call] = await at.ended()
         assert call.outcome == CallOutcome.CLIENT_GONE
-        assert (at.used(), at.held()) == ([(PROMPT_TOKENS, 2)], 0)
-
-
-async def test_a_client_that_cancels_after_the_last_token_pays_for_all_of_them(tmp_path: Path) -> None:
-    async def lacks_the_end(exchange: Exchange) -> None:
-        await exchange.start_stream()
-        for one in (ROLE, chunk("word", done=1), chunk("word", done=2), chunk("", done=3, finish="stop")):
-            await exchange.piece(one)
-        await exchange.hung_up.wait()
-
-    async with place(tmp_path) as at:
-        at.engine_does(lacks_the_end)
-        await at.ask(streamed=True, leave=lambda so_far: FINISH in so_far.received)
-        await _hung_up_within(await at.reached(), ENGINE_FREE_S)
-        [call] = await at.ended()
-        assert call.outcome == CallOutcome.CLIENT_GONE
-        assert (at.used(), at.held()) == ([(PROMPT_TOKENS, 3)], 0)
+        assert (at.used(), at.held()) == ([(PROMPT_TOKENS, len(events))], 0)
 
 
 async def test_cancelling_while_the_end_is_on_its_way_settles_each_call_once(tmp_path: Path) -> None:
