@@ -7,8 +7,7 @@ from sqlmodel import Session, col, select
 
 from control_plane.economy import sql
 from control_plane.economy.money import Tokens
-from control_plane.economy.quota import void
-from control_plane.economy.settlement import SettleFacts, settle
+from control_plane.economy.settlement import SettleFacts, Voided, settle_all
 from control_plane.identifiers import AttemptId, CallId
 from control_plane.store.economy_tables import AttemptTerms, HoldState, UsageRecord
 from control_plane.store.tables import Receipt
@@ -53,27 +52,23 @@ def reap_holds(
             | col(UsageRecord.call_id).is_not(None)
             | (col(AttemptTerms.opened_unix_ms) < give_up_before_unix_ms),
         )
+        # Of several receipts of one attempt the first counts: what comes later finds nothing open.
         .order_by(col(AttemptTerms.opened_unix_ms), col(AttemptTerms.attempt_id), col(Receipt.sequence))
         .limit(limit)
     )
-    settled = voided = 0
-    resolved: set[str] = set()
     found: Sequence[tuple[AttemptTerms, Receipt | None, str | None]] = session.exec(statement).all()
-    for terms, receipt, settled_call in found:
-        # Of several receipts of one attempt the first counts.
-        if terms.attempt_id in resolved:
-            continue
-        resolved.add(terms.attempt_id)
-        facts = _facts(terms, receipt, now_unix_ms) if settled_call is None else None
-        if facts is None:
-            voided += void(session, terms.attempt_id)
-        else:
-            settled += settle(session, facts).first
-    return Reaped(settled, voided)
+    ends = [
+        _facts(terms, receipt, now_unix_ms) if settled_call is None else Voided(AttemptId(terms.attempt_id))
+        for terms, receipt, settled_call in found
+    ]
+    results = settle_all(session, ends)
+    first = [end for end, result in zip(ends, results, strict=True) if result is not None and result.first]
+    voided = sum(isinstance(end, Voided) for end in first)
+    return Reaped(len(first) - voided, voided)
 
 
-def _facts(terms: AttemptTerms, receipt: Receipt | None, now_unix_ms: int) -> SettleFacts | None:
-    """None: nothing was delivered that is known of."""
+def _facts(terms: AttemptTerms, receipt: Receipt | None, now_unix_ms: int) -> SettleFacts | Voided:
+    """Void where nothing was delivered that is known of."""
     seen = Tokens(terms.checkpoint_prompt_tokens, terms.checkpoint_completion_tokens)
     claimed = None
     if receipt is not None:
@@ -81,5 +76,5 @@ def _facts(terms: AttemptTerms, receipt: Receipt | None, now_unix_ms: int) -> Se
     # The gateway's last checkpoint is all that it counted; an operator's card is believed beyond it.
     known = claimed if claimed is not None and terms.operator_card else seen
     if not known.completion:
-        return None
+        return Voided(AttemptId(terms.attempt_id))
     return SettleFacts(CallId(terms.call_id), AttemptId(terms.attempt_id), claimed, seen, now_unix_ms)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from control_plane.economy import (
     Admitted,
+    Ending,
     Limited,
     LimitTable,
     NewTerms,
@@ -20,9 +21,9 @@ from control_plane.economy import (
     SettleFacts,
     Tokens,
     VendorPlace,
+    Voided,
 )
 from control_plane.gateway.book import Book
-from control_plane.gateway.ending import Ending, Voided
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.record import AttemptRecord, CallRecord
 from control_plane.identifiers import PoolId

@@ -3,8 +3,7 @@
 import asyncio
 import time
 
-from control_plane.economy import Tokens
-from control_plane.gateway.ending import Voided
+from control_plane.economy import Tokens, Voided
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.holds import Holds, ending_of
 from control_plane.gateway.metering import Meter
