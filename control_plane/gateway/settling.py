@@ -102,10 +102,14 @@ class Settling:
             return self.meter.estimated_delivered
         return self.estimated
 
-    async def give_back(self, code: str) -> None:
-        """Ends an attempt that delivered nothing, before the next: its hold is free again."""
+    def nothing_delivered(self, code: str) -> None:
+        """Ends an attempt of whose answer the client was given nothing, whatever the engine had begun."""
         self.end_attempt(AttemptOutcome.FAILED, Tokens(), code)
         self.meter = self.text = self.estimated = None
+
+    async def give_back(self, code: str) -> None:
+        """Ends an attempt that delivered nothing, before the next: its hold is free again."""
+        self.nothing_delivered(code)
         record = self._record
         last = record.attempts[-1]
         if last.tier is not Tier.OWN:

@@ -30,7 +30,7 @@ from control_plane.identifiers import new_call_id
 from control_plane.store import Store, unix_ms
 from control_plane.store.processes import GONE_AFTER_S
 from control_plane.store.tables import Call, CallOutcome
-from tests.support.gateway import serving_again
+from tests.support.gateway import serving
 from tests.support.market import EventCounting
 
 MOST_LOOKS = 20
@@ -76,7 +76,7 @@ async def _live(life: Life, told: Connection) -> None:
     asyncio.get_running_loop().add_reader(told.fileno(), parent_gone.set)
     with life.planned.open("ab", buffering=0) as planned:
         note = patch("control_plane.gateway.calls.new_call_id", _noting(planned.write))
-        served = serving_again(store, *life.agents, limits=life.limits, counting=EventCounting())
+        served = serving(store, *life.agents, limits=life.limits, counting=EventCounting(), rows=False)
         with note:
             async with served as front:
                 told.send(int(front.url.rpartition(":")[2]))
