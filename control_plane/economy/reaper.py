@@ -52,7 +52,8 @@ def reap_holds(
             | col(UsageRecord.call_id).is_not(None)
             | (col(AttemptTerms.opened_unix_ms) < give_up_before_unix_ms),
         )
-        .order_by(col(AttemptTerms.opened_unix_ms), col(AttemptTerms.attempt_id))
+        # Of several receipts of one attempt the first counts: what comes later finds nothing open.
+        .order_by(col(AttemptTerms.opened_unix_ms), col(AttemptTerms.attempt_id), col(Receipt.sequence))
         .limit(limit)
     )
     found: Sequence[tuple[AttemptTerms, Receipt | None, str | None]] = session.exec(statement).all()

@@ -7,8 +7,14 @@ from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
 
-from control_plane.fleet.orphans import close_lost, complete_from_receipts, running_with_receipt
+from control_plane.fleet.orphans import (
+    close_lost,
+    complete_from_receipts,
+    end_with_their_holds,
+    running_with_receipt,
+)
 from control_plane.store import Store, WriterOverloaded, unix_ms
 
 logger = logging.getLogger(__name__)
@@ -17,6 +23,8 @@ LOOK_EVERY_S = 15.0
 # From a receipt's coming to the settlement by whoever serves the call. A client that reads slowly delays
 # that: it has this long for the 256 KiB that the gateway reads ahead.
 SETTLE_GRACE_S = 120.0
+# How long a process that has just started waits for agents' receipts of what was cut off.
+RECEIPTS_WAIT_S = 120.0
 # More than the longest call takes.
 LONGEST_CALL_S = 7_200.0
 AT_ONCE = 500
@@ -31,6 +39,7 @@ class Reaper:
         self._orphaned_before_unix_ms = orphaned_before_unix_ms
         # Since when these attempts have had their receipt and run on, as far as this process saw.
         self._since_s: dict[str, float] = {}
+        self._first_look_s: float | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -57,13 +66,22 @@ class Reaper:
         if late:
             ended = await self._store.write(partial(complete_from_receipts, attempt_ids=late))
             logger.warning("%d calls whose process is gone were completed from receipts", ended)
-        now_unix_ms = unix_ms()
-        closed = await self._store.write(
-            partial(
-                close_lost,
-                now_unix_ms=now_unix_ms,
-                started_before_unix_ms=now_unix_ms - int(LONGEST_CALL_S * 1000),
-            )
-        )
+        if self._first_look_s is None:
+            self._first_look_s = now_s
+        waited = now_s - self._first_look_s >= RECEIPTS_WAIT_S
+        closed = await self._store.write(partial(self._close, unix_ms(), waited=waited))
         if closed:
-            logger.warning("%d calls had lost their settlement and were closed", closed)
+            logger.warning("%d calls whose process is gone were closed", closed)
+
+    def _close(self, now_unix_ms: int, session: Session, *, waited: bool) -> int:
+        """A unit of work; returns how many calls ended."""
+        longest = now_unix_ms - int(LONGEST_CALL_S * 1000)
+        orphaned = max(longest, self._orphaned_before_unix_ms())
+        ended = end_with_their_holds(session, now_unix_ms=now_unix_ms, limit=AT_ONCE)
+        session.flush()
+        return ended + close_lost(
+            session,
+            now_unix_ms=now_unix_ms,
+            started_before_unix_ms=orphaned if waited else longest,
+            call_started_before_unix_ms=orphaned,
+        )

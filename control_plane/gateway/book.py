@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from control_plane.economy import Held, NewTerms, QuotaExceeded, Tokens, checkpoint
+from control_plane.economy import Held, NewTerms, NothingHeld, QuotaExceeded, Tokens, checkpoint
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.limits import Limits
 from control_plane.gateway.queries import reserve_all, save_all
@@ -73,8 +73,15 @@ class Book:
 
     async def settle(self, record: CallRecord) -> bool:
         """Whether the end of a call and of its hold is durable. Where it is not, the record is owed, beyond
-        the bound if need be: money is in it."""
-        if await self._try(record):
+        the bound if need be: money is in it. Except where another process took this one for dead and gave
+        the hold back: then nothing can be settled any more, and the reaper closes the call."""
+        try:
+            written = await self._try(record)
+        except NothingHeld:
+            logger.warning("call %s came to its end when its hold had been given back", record.id)
+            self._owed.pop(record.id, None)
+            return False
+        if written:
             self._owed.pop(record.id, None)
             return True
         self._owed[record.id] = record
@@ -93,7 +100,7 @@ class Book:
         for record in list(self._owed.values()):
             try:
                 written = await self._try(record)
-            except SQLAlchemyError:
+            except (SQLAlchemyError, NothingHeld):
                 logger.exception("call %s cannot be recorded, and is given up", record.id)
                 self._owed.pop(record.id, None)
                 continue

@@ -1,17 +1,14 @@
 """The gateway's SQL: calls and their attempts, and with them what becomes of their holds."""
 
-import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
 from sqlmodel import Session, SQLModel
 
-from control_plane.economy import Held, NewTerms, QuotaExceeded, hold_all, settle_all
+from control_plane.economy import Held, NewTerms, NothingHeld, QuotaExceeded, hold_all, settle_all
 from control_plane.gateway.record import Entry
 from control_plane.store import column_names, insert_rows
 from control_plane.store.tables import Attempt, Call, CallOutcome
-
-logger = logging.getLogger(__name__)
 
 _FIXED = frozenset({"id", "call_id", "tenant_id", "api_key_id", "number", "started_unix_ms"})
 
@@ -26,7 +23,8 @@ def save_all(session: Session, entries: Sequence[Entry]) -> list[None]:
     nothing.
 
     Inserts, or updates while the row still runs: what has ended never changes, however late or often the
-    same record is written. A hold that was resolved before stays as it is.
+    same record is written. A hold that was settled before stays as it is. Raises NothingHeld where one was
+    given back.
     """
     # One record may be in a group twice; a statement may not have a row twice.
     calls = {entry.call["id"]: entry.call for entry in entries}
@@ -34,11 +32,9 @@ def save_all(session: Session, entries: Sequence[Entry]) -> list[None]:
     insert_rows(session, Call, list(calls.values()), _while_running(Call))
     insert_rows(session, Attempt, list(attempts.values()), _while_running(Attempt))
     endings = [entry.ending for entry in entries if entry.ending is not None]
-    if endings:
-        for ending, settled in zip(endings, settle_all(session, endings), strict=True):
-            if settled is None:
-                # The reaper was faster: what it knew of has been settled or given back.
-                logger.warning("attempt %s was settled late: its hold had been resolved", ending.attempt_id)
+    for ending, settled in zip(endings, settle_all(session, endings) if endings else (), strict=True):
+        if settled is None:
+            raise NothingHeld(f"the hold of attempt {ending.attempt_id} was given back")
     return [None] * len(entries)
 
 

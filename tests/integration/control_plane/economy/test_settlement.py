@@ -80,10 +80,12 @@ def _reap(store: Store, *, orphaned_ms: int = DECEMBER_MS, give_up_ms: int = 0) 
     return reaped.settled, reaped.voided
 
 
-def _receipt(dispatch: Dispatch, tokens: Tokens, agent_id: str = PROVIDERS_CARD.agent_id) -> Receipt:
+def _receipt(
+    dispatch: Dispatch, tokens: Tokens, agent_id: str = PROVIDERS_CARD.agent_id, sequence: int = 1
+) -> Receipt:
     return Receipt(
         agent_id=agent_id,
-        sequence=1,
+        sequence=sequence,
         call_id=dispatch.call_id,
         attempt_id=dispatch.attempt_id,
         served_name="tiny",
@@ -336,6 +338,18 @@ def test_a_receipt_of_another_agent_settles_nothing(economy: Store) -> None:
     economy.write_now(lambda session: checkpoint(session, dispatch.attempt_id, Tokens(8, 5)))
     economy.write_now(lambda session: session.add(_receipt(dispatch, USED, "agt-second")))
     assert _reap(economy) == (0, 0)
+
+
+def test_of_two_receipts_of_one_attempt_the_first_counts(economy: Store) -> None:
+    nothing_first, nothing_second = in_pool(1, card=OPERATORS_CARD), in_pool(2, card=OPERATORS_CARD)
+    agent_id, nothing = OPERATORS_CARD.agent_id, Tokens(8, 0)
+    for dispatch, first, second in ((nothing_first, nothing, USED), (nothing_second, USED, nothing)):
+        economy.write_now(dispatch)
+        number = 10 * dispatch.number
+        both = [_receipt(dispatch, first, agent_id, number), _receipt(dispatch, second, agent_id, number + 1)]
+        economy.write_now(lambda session, both=both: session.add_all(both))  # type: ignore[misc]
+    assert _reap(economy) == (1, 1)
+    assert _month(economy) == (20, 0)
 
 
 def test_without_a_receipt_the_last_checkpoint_counts_and_without_one_nothing(economy: Store) -> None:

@@ -7,7 +7,7 @@ from daalu_wire.v1 import agent_pb2
 from sqlmodel import Session, select
 
 from control_plane.fleet.orphans import (
-    SETTLED_FROM_RECEIPT,
+    CUT_BY_RESTART,
     SETTLEMENT_LOST,
     close_lost,
     complete_from_receipts,
@@ -78,7 +78,7 @@ def test_an_orphaned_call_is_completed_from_its_receipt(any_store: Store) -> Non
     assert _store(any_store, _receipt()) == Stored(acknowledged=1, new=1)
     assert _complete(any_store) == 1
     call, attempt = _call(any_store), _attempt(any_store)
-    assert (call.outcome, call.error_code, call.http_status) == ("failed", SETTLED_FROM_RECEIPT, 200)
+    assert (call.outcome, call.error_code, call.http_status) == ("failed", CUT_BY_RESTART, 200)
     assert (call.prompt_tokens, call.completion_tokens, call.agent_id) == (37, 8, "agt-1")
     assert (call.first_token_ms, call.duration_ms) == (50.0, 210.0)
     assert (attempt.outcome, attempt.completion_tokens, attempt.ended_unix_ms) == ("complete", 8, 1_210)
@@ -142,7 +142,12 @@ def test_a_call_with_no_receipt_is_closed_when_no_call_lasts_that_long(any_store
 
     def closed(before: int) -> int:
         return any_store.write_now(
-            lambda session: close_lost(session, now_unix_ms=9_000, started_before_unix_ms=before)
+            lambda session: close_lost(
+                session,
+                now_unix_ms=9_000,
+                started_before_unix_ms=before,
+                call_started_before_unix_ms=before,
+            )
         )
 
     assert closed(1_000) == 0
