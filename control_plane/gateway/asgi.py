@@ -22,6 +22,8 @@ class RequestHeaders:
     """The headers that the gateway reads; all others are ignored and never forwarded."""
 
     authorization: str | None
+    # Where Anthropic's clients have it.
+    api_key: str | None
     content_length: int | None
     purpose: str | None
 
@@ -30,12 +32,15 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]], limits: Limits) -> RequestH
     """Raises Refusal."""
     size = 0
     authorization: str | None = None
+    api_key: str | None = None
     content_length: int | None = None
     purpose: str | None = None
     for name, value in raw:
         size += len(name) + len(value)
         if name == b"authorization":
             authorization = value.decode("latin-1")
+        elif name == b"x-api-key":
+            api_key = value.decode("latin-1").strip()
         elif name == b"content-length":
             content_length = int(value) if value.isdigit() and len(value) < 20 else None
         elif name == b"x-daalu-purpose":
@@ -43,7 +48,7 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]], limits: Limits) -> RequestH
     if size > limits.request_headers_bytes:
         message = f"the request's headers are larger than {limits.request_headers_bytes} bytes"
         raise Refusal(Condition.HEADERS_TOO_LARGE, message)
-    return RequestHeaders(authorization, content_length, purpose)
+    return RequestHeaders(authorization, api_key, content_length, purpose)
 
 
 async def read_body(receive: Receive, content_length: int | None, limits: Limits) -> bytes:

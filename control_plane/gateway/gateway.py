@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -33,9 +34,10 @@ from control_plane.gateway.limits import Limits
 from control_plane.gateway.models import list_body, model_objects, reachable_models
 from control_plane.gateway.parts import Parts
 from control_plane.gateway.pool import Pool
-from control_plane.gateway.ports import Access, Counting, Economy, Fleet
+from control_plane.gateway.ports import Access, Client, Counting, Economy, Fleet
 from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, read_request
 from control_plane.gateway.streams import InFlight
+from control_plane.gateway.surfaces import SURFACES, SurfaceClient, nothing_here, surface_of
 from control_plane.gateway.vendor_dispatch import VendorDispatch
 from control_plane.identifiers import AgentId
 from control_plane.router import Breakers, RetryBudget
@@ -148,10 +150,12 @@ class Gateway:
             await self._fallback(scope, receive, send)
             return
         client = AsgiClient(receive, send, self._limits)
+        surface = surface_of(path)
+        face: Client = SurfaceClient(client, surface) if surface is not None else client
         try:
-            await self._answer(scope, receive, client)
+            await self._answer(scope, receive, client, face)
         except Refusal as refusal:
-            await self._refuse(client, refusal)
+            await self._refuse(face, refusal)
         except ClientGone:
             logger.debug("a client went away")
         except Exception:
@@ -159,25 +163,34 @@ class Gateway:
             if client.started:
                 raise
             await self._refuse(
-                client, Refusal(Condition.INTERNAL, "the gateway failed; this is not your fault")
+                face, Refusal(Condition.INTERNAL, "the gateway failed; this is not your fault")
             )
         finally:
             await client.close()
 
-    async def _answer(self, scope: Scope, receive: Receive, client: AsgiClient) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, client: AsgiClient, face: Client) -> None:
+        """`face`: the client as the core of a call sees it."""
         headers = read_headers(scope["headers"], self._limits)
         path, method = scope["path"], scope["method"]
-        if path in INFERENCE_PATHS:
+        if path in INFERENCE_PATHS or path in SURFACES:
             _allow(method, "POST")
-            await self._infer(path, self._authenticate(headers), headers, receive, client)
+            await self._infer(path, self._authenticate(headers), headers, receive, client, face)
         elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
             _allow(method, "GET")
             await self._models(path, self._authenticate(headers), client)
+        elif (surface := surface_of(path)) is not None:
+            raise nothing_here(surface)
         else:
             raise Refusal(Condition.UNKNOWN_PATH, f"there is no {method} {path[:200]} here")
 
     async def _infer(
-        self, path: str, principal: Principal, headers: RequestHeaders, receive: Receive, client: AsgiClient
+        self,
+        path: str,
+        principal: Principal,
+        headers: RequestHeaders,
+        receive: Receive,
+        client: AsgiClient,
+        face: Client,
     ) -> None:
         purpose = _purpose(principal, headers.purpose)
         if self._calls >= self._limits.calls_at_once:
@@ -186,18 +199,19 @@ class Gateway:
         self._calls += 1
         try:
             body = await read_body(receive, headers.content_length, self._limits)
-            request = await self._read(path, body)
+            read = face.read if isinstance(face, SurfaceClient) else partial(read_request, path)
+            request = await self._read(read, body)
             del body
             client.open()
-            await serve(self._parts, principal, purpose, request, client)
+            await serve(self._parts, principal, purpose, request, face)
         finally:
             self._calls -= 1
 
-    async def _read(self, path: str, body: bytes) -> InferenceRequest:
+    async def _read(self, read: Callable[[bytes], InferenceRequest], body: bytes) -> InferenceRequest:
         if len(body) <= self._limits.parse_inline_bytes:
-            return read_request(path, body)
+            return read(body)
         async with self._parsing:
-            return await asyncio.to_thread(read_request, path, body)
+            return await asyncio.to_thread(read, body)
 
     async def _models(self, path: str, principal: Principal, client: AsgiClient) -> None:
         parts = self._parts
@@ -222,21 +236,22 @@ class Gateway:
         raise Refusal(Condition.MODEL_NOT_FOUND, message, param="model")
 
     def _authenticate(self, headers: RequestHeaders) -> Principal:
-        scheme, _, token = (headers.authorization or "").partition(" ")
-        principal = None
-        if scheme.lower() == "bearer" and token:
-            principal = self._rooms.access.authenticate(token.strip())
+        token = headers.api_key
+        if headers.authorization is not None:
+            scheme, _, credentials = headers.authorization.partition(" ")
+            token = credentials.strip() if scheme.lower() == "bearer" else ""
+        principal = self._rooms.access.authenticate(token) if token else None
         if principal is None:
-            given = headers.authorization is not None
+            given = token is not None
             message = (
                 "the API key is not valid, or was revoked"
                 if given
-                else "no API key: send it as 'Authorization: Bearer <key>'"
+                else "no API key: send it as 'Authorization: Bearer <key>', or as 'x-api-key: <key>'"
             )
             raise Refusal(Condition.NO_KEY, message, headers={"www-authenticate": "Bearer"})
         return principal
 
-    async def _refuse(self, client: AsgiClient, refusal: Refusal) -> None:
+    async def _refuse(self, client: Client, refusal: Refusal) -> None:
         extra = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
         extra.append((b"x-daalu-fall-through", refusal.condition.value.fall_through.encode()))
         with suppress(ClientGone):
@@ -272,7 +287,7 @@ def _purpose(principal: Principal, declared: str | None) -> Purpose:
 
 
 async def _send_json(
-    client: AsgiClient, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None
+    client: Client, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None
 ) -> None:
     length = (b"content-length", b"%d" % len(body))
     await client.start(status, [JSON_TYPE, length, *(extra or [])])
