@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from control_plane.cli import access, agents, calls, cards, economy, ledger, models, pins
+from control_plane.cli import access, agents, calls, cards, economy, ledger, models, pins, providers
 from control_plane.cli.failure import Failure
 from control_plane.cli.start import register
 
@@ -34,6 +34,7 @@ app.command("usage")(ledger.usage)
 app.command("credits")(ledger.credits_of_cards)
 app.add_typer(ledger.statements, name="statements")
 app.add_typer(ledger.ledger, name="ledger")
+app.add_typer(providers.app, name="providers")
 
 
 def main() -> None:

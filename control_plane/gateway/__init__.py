@@ -8,8 +8,9 @@ records. On a shared card or at a vendor an attempt is made under a *hold*, whic
 """
 
 from control_plane.gateway.absent import NoCounting
+from control_plane.gateway.counting import OwnCounting
 from control_plane.gateway.gateway import Gateway, Rooms
 from control_plane.gateway.limits import Limits
 from control_plane.gateway.siblings import Siblings
 
-__all__ = ["Gateway", "Limits", "NoCounting", "Rooms", "Siblings"]
+__all__ = ["Gateway", "Limits", "NoCounting", "OwnCounting", "Rooms", "Siblings"]

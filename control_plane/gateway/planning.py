@@ -3,7 +3,7 @@
 import time
 
 from control_plane.access import Principal
-from control_plane.catalogue import AUTO
+from control_plane.catalogue import AUTO, why_uncountable
 from control_plane.economy import pin_for
 from control_plane.gateway.models import own_models, reachable_models
 from control_plane.gateway.parts import Parts
@@ -44,6 +44,7 @@ def plan_call(
         request.prompt_characters,
         request.max_tokens,
         request.text_only,
+        not offers.usable or why_uncountable(request.body) is None,
         affinity_of(request) if offers.usable else 0,
     )
     return plan(call, tenant, world)

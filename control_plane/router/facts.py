@@ -25,6 +25,8 @@ class CallFacts:
     max_tokens: int | None
     # Pictures, sound and the like: no model of the catalogue takes them.
     text_only: bool = True
+    # The gateway can count by itself what it sends and gets: third parties' cards are paid by that.
+    countable: bool = True
     # Where the search for a pool's card begins: calls whose prompts begin alike have the same.
     affinity: int = 0
 
