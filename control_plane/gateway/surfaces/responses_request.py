@@ -38,7 +38,7 @@ _LEFT_OUT = frozenset(
     }
 )  # fmt: skip
 _KNOWN = _AS_CHAT | _READ | _LEFT_OUT
-_ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+_ROLES = frozenset({"user", "assistant", "system", "developer"})
 _TEXT_PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
 # Asks for what a reasoning model would need again, but the reasoning of earlier turns is not sent on.
 _INCLUDED_FOR_NOTHING = frozenset({"reasoning.encrypted_content"})
@@ -109,7 +109,7 @@ def _add_item(messages: list[dict[str, Any]], where: str, item: dict[str, Any]) 
         role = word(item.get("role"))
         if role not in _ROLES:
             raise wrong_value(f"{where}.role", "user, assistant, system or developer")
-        messages.append({"role": _ROLES[role], "content": _content(f"{where}.content", item.get("content"))})
+        messages.append({"role": role, "content": _content(f"{where}.content", item.get("content"))})
     elif kind == "function_call":
         call_id, name, arguments = (text(item, key, f"{where}.") for key in ("call_id", "name", "arguments"))
         add_call(messages, call_id, name, arguments)

@@ -70,10 +70,9 @@ class _Part:
         if self.kind is not Kind.CALL:
             return True
         try:
-            orjson.loads("".join(self.written))
+            return isinstance(orjson.loads("".join(self.written)), dict)
         except orjson.JSONDecodeError:
             return False
-        return True
 
 
 class AnswerSteps:
