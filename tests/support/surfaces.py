@@ -65,6 +65,14 @@ async def reasoning(exchange: Exchange) -> None:
     await exchange.stream([*events, last_chunk(4), END])
 
 
+async def breaks_off(exchange: Exchange) -> None:
+    """After one token of a stream."""
+    await exchange.start_stream()
+    for one in (chunk("", role="assistant"), chunk("one", done=1)):
+        await exchange.piece(one)
+    exchange.break_off()
+
+
 def ending(finish: str, stop_reason: str | int | None = None, content: str = "cut") -> Script:
     """An answer that ends in this way."""
 

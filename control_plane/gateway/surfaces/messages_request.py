@@ -106,8 +106,11 @@ def _add_user(messages: list[dict[str, Any]], where: str, content: object) -> No
     if isinstance(content, str):
         messages.append({"role": "user", "content": content})
         return
+    blocks = objects(content, where)
+    if not blocks:
+        raise wrong_value(where, "text or a list of at least one block")
     parts: list[dict[str, Any]] = []
-    for place, block in objects(content, where):
+    for place, block in blocks:
         if block.get("type") != "tool_result":
             parts.append(_part(place, block))
             continue

@@ -9,8 +9,8 @@ import pytest
 
 from control_plane.store import Store
 from tests.support.gateway import KEY, agent_view, serving
-from tests.support.gateway_engine import PROMPT_TOKENS, Exchange, chunk, scripted_engine, well_behaved
-from tests.support.surfaces import CALLED, anthropic_client, ending, reasoning, tool_calls
+from tests.support.gateway_engine import PROMPT_TOKENS, Exchange, scripted_engine, well_behaved
+from tests.support.surfaces import CALLED, anthropic_client, breaks_off, ending, reasoning, tool_calls
 
 ASK: Any = {"model": "tiny", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
 WEATHER: Any = {
@@ -243,14 +243,8 @@ async def test_tokens_are_not_counted_ahead_of_a_call(sqlite_store: Store) -> No
 
 
 async def test_a_stream_that_breaks_off_raises_the_clients_own_error(sqlite_store: Store) -> None:
-    async def broken(exchange: Exchange) -> None:
-        await exchange.start_stream()
-        for one in (chunk("", role="assistant"), chunk("one", done=1)):
-            await exchange.piece(one)
-        exchange.break_off()
-
     async with (
-        scripted_engine(broken) as engine,
+        scripted_engine(breaks_off) as engine,
         serving(sqlite_store, agent_view("one", engine.port)) as front,
         anthropic_client(front) as ai,
     ):

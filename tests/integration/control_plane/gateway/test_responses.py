@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from control_plane.store import Store
 from tests.support.gateway import KEY, agent_view, serving
-from tests.support.gateway_engine import PROMPT_TOKENS, Exchange, answer, chunk, scripted_engine
-from tests.support.surfaces import CALLED, ending, openai_client, reasoning, tool_calls
+from tests.support.gateway_engine import PROMPT_TOKENS, Exchange, answer, scripted_engine
+from tests.support.surfaces import CALLED, breaks_off, ending, openai_client, reasoning, tool_calls
 
 WEATHER: Any = {
     "type": "function",
@@ -200,14 +200,8 @@ async def test_what_needs_stored_answers_is_refused_and_there_are_none_to_get(sq
 
 
 async def test_a_stream_that_breaks_off_raises_the_clients_own_error(sqlite_store: Store) -> None:
-    async def broken(exchange: Exchange) -> None:
-        await exchange.start_stream()
-        for one in (chunk("", role="assistant"), chunk("one", done=1)):
-            await exchange.piece(one)
-        exchange.break_off()
-
     async with (
-        scripted_engine(broken) as engine,
+        scripted_engine(breaks_off) as engine,
         serving(sqlite_store, agent_view("one", engine.port)) as front,
         openai_client(front) as ai,
     ):
