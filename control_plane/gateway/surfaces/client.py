@@ -59,6 +59,10 @@ class SurfaceClient:
         """Raises AnswerBroken too."""
         await self._client.send(b"".join(map(self._event, data.split(b"\n\n"))))
 
+    def send_now(self, data: bytes) -> bool:
+        """Never: what could not be sent at once would be translated twice, and the second time is too late."""
+        return False
+
     async def end(self, data: bytes = b"") -> None:
         if self._head is not None:
             await self._end_whole(*self._head, data)

@@ -36,6 +36,10 @@ class Recorder:
     async def send(self, data: bytes) -> None:
         self.sent.append(data)
 
+    def send_now(self, data: bytes) -> bool:
+        self.sent.append(data)
+        return True
+
     async def end(self, data: bytes = b"") -> None:
         self.sent.append(data)
         self.ended = True
@@ -63,7 +67,9 @@ async def test_several_events_in_one_piece_are_translated_and_comments_stay() ->
     await client.start(200, [STREAM_TYPE])
     assert recorder.started
     await client.send(b": ping\n\n")
-    await client.send(chunk("a") + b": x\n\n" + chunk("b"))
+    piece = chunk("a") + b": x\n\n" + chunk("b")
+    assert not client.send_now(piece), "it is translated once, where it can be waited for"
+    await client.send(piece)
     await client.end(END_MARKER)
     names = [line for line in b"".join(recorder.sent).split(b"\n") if line[:1] in (b":", b"e")]
     assert names == [
