@@ -60,7 +60,7 @@ class SurfaceClient:
         await self._client.send(b"".join(map(self._event, data.split(b"\n\n"))))
 
     def send_now(self, data: bytes) -> bool:
-        """Never: what could not be sent at once would be translated twice, and the second time is too late."""
+        """Never: what could not be sent at once would be translated a second time by send()."""
         return False
 
     async def end(self, data: bytes = b"") -> None:
