@@ -69,8 +69,10 @@ class SurfaceClient:
         elif data == END_MARKER:
             await self._client.end(self._answering.end())
         else:
+            # The gateway's own event, or an engine's that was read before.
             error = (parsed_loosely(data.removeprefix(_JSON_DATA)) or {}).get("error")
-            await self._client.end(self._answering.error(error if isinstance(error, dict) else {}))
+            told = error if isinstance(error, dict) else {"message": "the answer broke off"}
+            await self._client.end(self._answering.error(told))
 
     async def _end_whole(self, status: int, headers: Headers, data: bytes) -> None:
         if status < 400:
