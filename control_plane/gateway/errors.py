@@ -39,6 +39,8 @@ class Condition(Enum):
     BODY_TOO_SLOW = _Http("request_timeout", 408, _REQUEST)
     INVALID_JSON = _Http("invalid_json", 400, _REQUEST)
     INVALID_VALUE = _Http("invalid_value", 400, _REQUEST)
+    # Known, but not served on this path.
+    UNSUPPORTED = _Http("unsupported_parameter", 400, _REQUEST)
     MODEL_NOT_FOUND = _Http("model_not_found", 404, _REQUEST)
     CONTEXT_TOO_LONG = _Http("context_length_exceeded", 400, _REQUEST)
     # The engine found the request at fault; its own words go to the client.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -28,6 +29,7 @@ from control_plane.gateway.pool import Pool
 from control_plane.gateway.ports import Access, Client, Counting, Economy, Fleet
 from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, read_request
 from control_plane.gateway.streams import InFlight
+from control_plane.gateway.surfaces import SURFACES, SurfaceClient, nothing_here, surface_of
 from control_plane.gateway.vendor_dispatch import VendorDispatch
 from control_plane.identifiers import AgentId
 from control_plane.router import Breakers, RetryBudget
@@ -146,31 +148,38 @@ class Gateway:
         return Exchange(head, wire, self._limits, self._serve, keep_alive=keep_alive)
 
     async def _serve(self, exchange: Exchange) -> None:
+        surface = surface_of(exchange.path)
+        client: Client = exchange if surface is None else SurfaceClient(exchange, surface)
         try:
-            await self._answer(exchange)
+            await self._answer(exchange, client)
         except Refusal as refusal:
-            await self._refuse(exchange, refusal)
+            await self._refuse(client, refusal)
         except ClientGone:
             logger.debug("a client went away")
         except Exception:
             logger.exception("a request to %s failed in the gateway itself", exchange.path)
             if not exchange.started:
                 message = "the gateway failed; this is not your fault"
-                await self._refuse(exchange, Refusal(Condition.INTERNAL, message))
+                await self._refuse(client, Refusal(Condition.INTERNAL, message))
 
-    async def _answer(self, exchange: Exchange) -> None:
+    async def _answer(self, exchange: Exchange, client: Client) -> None:
+        """`client`: the exchange's, which may be one that translates."""
         headers = read_headers(exchange.headers)
         path, method = exchange.path, exchange.method
-        if path in INFERENCE_PATHS:
+        if path in INFERENCE_PATHS or path in SURFACES:
             _allow(method, "POST")
-            await self._infer(self._authenticate(headers), headers, exchange)
+            await self._infer(self._authenticate(headers), headers, exchange, client)
         elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
             _allow(method, "GET")
-            await self._models(path, self._authenticate(headers), exchange)
+            await self._models(path, self._authenticate(headers), client)
+        elif (surface := surface_of(path)) is not None:
+            raise nothing_here(surface)
         else:
             raise Refusal(Condition.UNKNOWN_PATH, f"there is no {method} {path[:200]} here")
 
-    async def _infer(self, principal: Principal, headers: RequestHeaders, exchange: Exchange) -> None:
+    async def _infer(
+        self, principal: Principal, headers: RequestHeaders, exchange: Exchange, client: Client
+    ) -> None:
         purpose = _purpose(principal, headers.purpose)
         if self._calls >= self._limits.calls_at_once:
             message = "too many calls are being served; try again in a moment"
@@ -178,17 +187,18 @@ class Gateway:
         self._calls += 1
         try:
             body = await exchange.body(headers.content_length)
-            request = await self._read(exchange.path, body)
+            read = client.read if isinstance(client, SurfaceClient) else partial(read_request, exchange.path)
+            request = await self._read(read, body)
             del body
-            await serve(self._parts, principal, purpose, request, exchange)
+            await serve(self._parts, principal, purpose, request, client)
         finally:
             self._calls -= 1
 
-    async def _read(self, path: str, body: bytes) -> InferenceRequest:
+    async def _read(self, read: Callable[[bytes], InferenceRequest], body: bytes) -> InferenceRequest:
         if len(body) <= self._limits.parse_inline_bytes:
-            return read_request(path, body)
+            return read(body)
         async with self._parsing:
-            return await asyncio.to_thread(read_request, path, body)
+            return await asyncio.to_thread(read, body)
 
     async def _models(self, path: str, principal: Principal, client: Client) -> None:
         parts = self._parts
@@ -213,16 +223,17 @@ class Gateway:
         raise Refusal(Condition.MODEL_NOT_FOUND, message, param="model")
 
     def _authenticate(self, headers: RequestHeaders) -> Principal:
-        scheme, _, token = (headers.authorization or "").partition(" ")
-        principal = None
-        if scheme.lower() == "bearer" and token:
-            principal = self._rooms.access.authenticate(token.strip())
+        token = headers.api_key
+        if headers.authorization is not None:
+            scheme, _, credentials = headers.authorization.partition(" ")
+            token = credentials.strip() if scheme.lower() == "bearer" else ""
+        principal = self._rooms.access.authenticate(token) if token else None
         if principal is None:
-            given = headers.authorization is not None
+            given = token is not None
             message = (
                 "the API key is not valid, or was revoked"
                 if given
-                else "no API key: send it as 'Authorization: Bearer <key>'"
+                else "no API key: send it as 'Authorization: Bearer <key>', or as 'x-api-key: <key>'"
             )
             raise Refusal(Condition.NO_KEY, message, headers={"www-authenticate": "Bearer"})
         return principal

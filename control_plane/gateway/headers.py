@@ -10,19 +10,24 @@ class RequestHeaders:
     """All others are ignored and never forwarded."""
 
     authorization: str | None
+    # Where Anthropic's clients have it.
+    api_key: str | None
     content_length: int | None
     purpose: str | None
 
 
 def read_headers(raw: Headers) -> RequestHeaders:
     authorization: str | None = None
+    api_key: str | None = None
     content_length: int | None = None
     purpose: str | None = None
     for name, value in raw:
         if name == b"authorization":
             authorization = value.decode("latin-1")
+        elif name == b"x-api-key":
+            api_key = value.decode("latin-1").strip()
         elif name == b"content-length":
             content_length = int(value) if value.isdigit() and len(value) < 20 else None
         elif name == b"x-daalu-purpose":
             purpose = value.decode("latin-1").strip().lower()
-    return RequestHeaders(authorization, content_length, purpose)
+    return RequestHeaders(authorization, api_key, content_length, purpose)

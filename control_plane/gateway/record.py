@@ -119,7 +119,7 @@ class CallRecord:
             "tenant_id": self.tenant_id,
             "api_key_id": self.principal.api_key_id,
             "purpose": self.purpose,
-            "path": self.request.path,
+            "path": self.request.asked_path,
             "model": self.request.model[:_MOST_MODEL_CHARACTERS].replace("\0", "\ufffd"),
             "streamed": self.request.streamed,
             "outcome": self.outcome,

@@ -30,6 +30,8 @@ class InferenceRequest:
     """A request whose fields, as far as they are read here, have the right types. Never changed."""
 
     path: str
+    # What the client called: another path than `path` where its request was translated.
+    asked_path: str
     body: dict[str, Any]
     model: str
     streamed: bool
@@ -64,29 +66,41 @@ class EngineFields:
 
 def read_request(path: str, raw: bytes) -> InferenceRequest:
     """Raises Refusal with the field at fault."""
+    return request_of(path, read_body(raw), len(raw))
+
+
+def read_body(raw: bytes) -> dict[str, Any]:
+    """Raises Refusal for what is no JSON object that can be carried exactly."""
     try:
         body = parse(raw)
     except NotExact as error:
         raise Refusal(Condition.INVALID_JSON, str(error)) from None
     if not isinstance(body, dict):
         raise Refusal(Condition.INVALID_JSON, "the body must be a JSON object")
+    return body
+
+
+def request_of(
+    path: str, body: dict[str, Any], body_bytes: int, asked_path: str | None = None
+) -> InferenceRequest:
+    """`body_bytes`: of `body` as JSON. Raises Refusal with the field at fault."""
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        raise _wrong("model", "a model's name")
+        raise wrong_value("model", "a model's name")
     if path == EMBEDDINGS:
-        return _embedding_request(body, model, len(raw))
+        return _embedding_request(body, model, body_bytes)
     streamed = _boolean(body, "stream")
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
-        raise _wrong("stream_options", "an object")
+        raise wrong_value("stream_options", "an object")
     wants_usage = streamed and _boolean(options or {}, "include_usage", "stream_options.include_usage")
     running = _boolean(options or {}, "continuous_usage_stats", "stream_options.continuous_usage_stats")
-    choices = _count(body, "n", least=1)
+    choices = whole_number(body, "n", least=1)
     if choices is not None and choices > _MOST_CHOICES:
-        raise _wrong("n", f"at most {_MOST_CHOICES}")
-    max_tokens = _count(body, "max_tokens")
+        raise wrong_value("n", f"at most {_MOST_CHOICES}")
+    max_tokens = whole_number(body, "max_tokens")
     if path == CHAT_COMPLETIONS:
-        newer = _count(body, "max_completion_tokens")
+        newer = whole_number(body, "max_completion_tokens")
         max_tokens = max_tokens if newer is None else newer
         characters, text_only = _message_characters(body.get("messages"))
         prompts = 1
@@ -95,13 +109,14 @@ def read_request(path: str, raw: bytes) -> InferenceRequest:
         text_only = body.get("prompt_embeds") is None
     return InferenceRequest(
         path=path,
+        asked_path=asked_path or path,
         body=body,
         model=model,
         streamed=streamed,
         choices=choices or 1,
         max_tokens=max_tokens,
         prompt_characters=characters,
-        prompt_tokens_bound=_prompt_bound(body, len(raw)),
+        prompt_tokens_bound=_prompt_bound(body, body_bytes),
         prompts=prompts,
         text_only=text_only,
         wants_usage=wants_usage,
@@ -113,9 +128,10 @@ def _embedding_request(body: dict[str, Any], model: str, raw_bytes: int) -> Infe
     # Generates nothing, so there is no output to limit or to hold for.
     characters, prompts = _prompt_characters(body.get("input"), "input")
     if body.get("input") is None:
-        raise _wrong("input", "text or a list")
+        raise wrong_value("input", "text or a list")
     return InferenceRequest(
         path=EMBEDDINGS,
+        asked_path=EMBEDDINGS,
         body=body,
         model=model,
         streamed=False,
@@ -154,34 +170,36 @@ def for_engine(
     return orjson.dumps(body)
 
 
-def _wrong(param: str, wanted: str) -> Refusal:
+def wrong_value(param: str, wanted: str) -> Refusal:
+    """`wanted` goes on after "must be"."""
     return Refusal(Condition.INVALID_VALUE, f"'{param}' must be {wanted}", param=param)
 
 
 def _boolean(source: dict[str, Any], key: str, param: str | None = None) -> bool:
     value = source.get(key)
     if value is not None and not isinstance(value, bool):
-        raise _wrong(param or key, "true or false")
+        raise wrong_value(param or key, "true or false")
     return bool(value)
 
 
-def _count(body: dict[str, Any], key: str, *, least: int = 0) -> int | None:
+def whole_number(body: dict[str, Any], key: str, *, least: int = 0) -> int | None:
+    """None where it is absent. Raises Refusal."""
     value = body.get(key)
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise _wrong(key, f"a whole number of at least {least}")
+        raise wrong_value(key, f"a whole number of at least {least}")
     return value
 
 
 def _message_characters(messages: object) -> tuple[int, bool]:
     """Characters of text, and whether there is nothing but text."""
     if not isinstance(messages, list) or not messages:
-        raise _wrong("messages", "a list of at least one message")
+        raise wrong_value("messages", "a list of at least one message")
     characters, text_only = 0, True
     for position, message in enumerate(messages):
         if not isinstance(message, dict):
-            raise _wrong(f"messages[{position}]", "an object")
+            raise wrong_value(f"messages[{position}]", "an object")
         content = message.get("content")
         if isinstance(content, str):
             characters += len(content)
@@ -191,7 +209,7 @@ def _message_characters(messages: object) -> tuple[int, bool]:
                 characters += len(text) if isinstance(text, str) else 0
                 text_only = text_only and isinstance(text, str)
         elif content is not None:
-            raise _wrong(f"messages[{position}].content", "text or a list of parts")
+            raise wrong_value(f"messages[{position}].content", "text or a list of parts")
     return characters, text_only
 
 
@@ -207,7 +225,7 @@ def _prompt_characters(prompt: object, param: str = "prompt") -> tuple[int, int]
         return max((len(entry) for entry in prompt if isinstance(entry, str)), default=0), len(prompt)
     if prompt is None:
         return 0, 1
-    raise _wrong(param, "text or a list")
+    raise wrong_value(param, "text or a list")
 
 
 def _prompt_bound(body: dict[str, Any], raw_bytes: int) -> int:

@@ -115,7 +115,7 @@ class VendorMeter:
         if event.strip() == b"[DONE]":
             self.done = True
             return b""
-        value = _parsed(event)
+        value = parsed_loosely(event)
         if value is None:
             if whole and event.strip():
                 self.error = {"message": "an event of its stream is no JSON object"}
@@ -149,7 +149,7 @@ class VendorMeter:
                     return b""
                 del value["usage"]
                 changed = True
-        return b"data: " + (_dumped(value) if changed else event) + b"\n\n"
+        return b"data: " + (dumped_loosely(value) if changed else event) + b"\n\n"
 
     def _hold(self, kept: bytes, choices: list[dict[str, Any]]) -> bytes:
         self._held.append(kept)
@@ -166,7 +166,7 @@ class VendorMeter:
 
 def tokens_of_answer(body: bytes, estimate: Estimate) -> tuple[Tokens | None, Tokens | None]:
     """Of a whole answer what the vendor says that it bills, or else the estimate. Raises NotAnAnswer."""
-    value = _parsed(body)
+    value = parsed_loosely(body)
     if value is None:
         raise NotAnAnswer("no JSON object")
     if _error_of(value) is not None:
@@ -198,7 +198,8 @@ def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
 
 
-def _parsed(event: bytes) -> dict[str, Any] | None:
+def parsed_loosely(event: bytes) -> dict[str, Any] | None:
+    """None: no JSON object."""
     try:
         value = orjson.loads(event)
     except orjson.JSONDecodeError:
@@ -210,7 +211,8 @@ def _parsed(event: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _dumped(value: object) -> bytes:
+def dumped_loosely(value: object) -> bytes:
+    """Of a value that parsed_loosely() gave."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -258,4 +260,4 @@ def _text_bytes(choice: dict[str, Any], where: str) -> int:
 def _size(text: object) -> int:
     if isinstance(text, str):
         return len(text.encode(errors="surrogatepass"))
-    return len(_dumped(text)) if text else 0
+    return len(dumped_loosely(text)) if text else 0

@@ -27,6 +27,7 @@ ORDER = (
     # Runs a product of its own, before the shared one takes its memory.
     "test_demo",
     "test_openai_client",
+    "test_surfaces",
     "test_fidelity",
     "test_bad_input",
     "test_isolation",

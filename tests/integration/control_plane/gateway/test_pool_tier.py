@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -12,8 +10,8 @@ import openai
 import pytest
 from sqlmodel import Session, select
 
-from control_plane.economy import NewPin, add_pin, start_subscription, verify, withdraw
-from control_plane.fleet import AgentView, Health, Liveness
+from control_plane.economy import NewPin, add_pin, start_subscription, withdraw
+from control_plane.fleet import Health, Liveness
 from control_plane.gateway import Limits
 from control_plane.gateway.queries import reserve_all
 from control_plane.store import Store
@@ -24,18 +22,15 @@ from control_plane.store.economy_tables import (
     LedgerEntry,
     Plan,
     Pool,
-    QuotaMonth,
     TrustPolicy,
     UsageRecord,
 )
 from control_plane.store.tables import Agent, Tenant, Tier
-from tests.support.gateway import CODING_KEY, KEY, OTHER_CODING_KEY, OTHER_KEY, Front, engine_view, serving
+from tests.support.gateway import CODING_KEY, KEY, OTHER_CODING_KEY, OTHER_KEY, engine_view, serving
 from tests.support.gateway_engine import (
     END,
     PROMPT_TOKENS,
     Exchange,
-    Script,
-    ScriptedEngine,
     answer,
     chunk,
     last_chunk,
@@ -48,69 +43,11 @@ from tests.support.market import (
     Terms,
     open_market,
     operators_card,
-    providers_card,
 )
+from tests.support.market_front import Market, market
 
 ASK: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 20}
 STREAM = {**ASK, "stream": True}
-
-
-@dataclass
-class Market:
-    front: Front
-    hosted: ScriptedEngine
-    lent: ScriptedEngine
-
-    async def post(self, body: dict[str, Any], key: str = OTHER_KEY) -> httpx2.Response:
-        async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=20) as http:
-            return await http.post(f"{self.front.url}/v1/chat/completions", json=body)
-
-    async def read(self, model: Any) -> list[Any]:
-        return await self.front.store.read(lambda session: list(session.exec(select(model))))
-
-    async def usage(self) -> UsageRecord:
-        [record] = await self.read(UsageRecord)
-        assert isinstance(record, UsageRecord)
-        return record
-
-    async def quota(self) -> tuple[int, int]:
-        """Used and held tokens of the consumer's month."""
-        [row] = await self.read(QuotaMonth)
-        return row.used_tokens, row.held_tokens
-
-    async def assert_books_are_in_order(self) -> None:
-        assert await self.front.store.read(verify) == []
-
-
-@asynccontextmanager
-async def market(
-    store: Store,
-    terms: Terms | None = None,
-    *,
-    scripts: tuple[Script, ...] = (),
-    hosted: bool = True,
-    lent: bool = True,
-    changes: dict[str, Any] | None = None,
-    limits: Limits | None = None,
-    counting: EventCounting | None = None,
-) -> AsyncIterator[Market]:
-    """`scripts` are those of the one card that is lent or, without it, of the hosted one."""
-    async with AsyncExitStack() as stack:
-        lent_engine = await stack.enter_async_context(scripted_engine(*(scripts if lent else ())))
-        hosted_engine = await stack.enter_async_context(scripted_engine(*(() if lent else scripts)))
-        agents: list[AgentView] = []
-        if lent:
-            agents.append(providers_card(lent_engine.port, **(changes or {})))
-        if hosted:
-            agents.append(operators_card(hosted_engine.port, **(changes or {})))
-        front = await stack.enter_async_context(
-            serving(store, *agents, limits=limits, counting=counting or EventCounting())
-        )
-        open_market(store, tuple(agents), terms)
-        await front.economy.refresh()
-        made = Market(front, hosted_engine, lent_engine)
-        yield made
-        await made.assert_books_are_in_order()
 
 
 async def test_a_consumers_call_is_charged_and_the_cards_owner_credited(sqlite_store: Store) -> None:

@@ -7,9 +7,15 @@ from control_plane.gateway.headers import read_headers
 
 def test_headers_are_read_by_name() -> None:
     read = read_headers(
-        [(b"authorization", b"Bearer x"), (b"content-length", b"12"), (b"x-daalu-purpose", b" Coding ")]
+        [
+            (b"authorization", b"Bearer x"),
+            (b"x-api-key", b" y "),
+            (b"content-length", b"12"),
+            (b"x-daalu-purpose", b" Coding "),
+        ]
     )
-    assert (read.authorization, read.content_length, read.purpose) == ("Bearer x", 12, "coding")
+    assert (read.authorization, read.api_key) == ("Bearer x", "y")
+    assert (read.content_length, read.purpose) == (12, "coding")
 
 
 @pytest.mark.parametrize("value", [b"", b"-1", b"1e3", b"9" * 20])
