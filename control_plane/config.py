@@ -64,6 +64,10 @@ class DataDirectory:
         return self.root / "daalu.db"
 
     @property
+    def telemetry(self) -> Path:
+        return self.root / "telemetry.db"
+
+    @property
     def authority(self) -> Path:
         return self.root / "authority"
 

@@ -33,6 +33,7 @@ from control_plane.enrolment import (
     file_key_sha256,
 )
 from control_plane.fleet import Fleet, revoke
+from control_plane.fleet.telemetry import Recorder
 from control_plane.gateway import Gateway
 from control_plane.identifiers import AgentId
 from control_plane.store import Store, unix_ms
@@ -68,7 +69,9 @@ def serve(settings: Settings) -> None:
             store = Store(settings.database_url)
             stack.callback(store.close)
             store.migrate()
-            built = _build(settings, store)
+            recorder = Recorder(settings.directory.telemetry)
+            stack.callback(recorder.close)
+            built = _build(settings, store, recorder)
         # InvalidSetting, InvalidEntry and an unusable operator token are ValueErrors.
         except (CannotListen, AuthorityUnusable, HubKeyUnusable, ValueError) as error:
             raise CannotServe(str(error)) from error
@@ -97,7 +100,7 @@ def hub(settings: Settings) -> None:
         raise CannotServe(str(error)) from error
 
 
-def _build(settings: Settings, store: Store) -> _Built:
+def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     directory = settings.directory
     catalogue = Catalogue.load(settings.catalogue)
     authority = Authority.load(directory.authority)
@@ -113,6 +116,7 @@ def _build(settings: Settings, store: Store) -> _Built:
         catalogue,
         allow_direct=settings.allow_direct,
         card_classes=card_classes,
+        on_sample=recorder.sampled,
     )
     pin = file_key_sha256(directory.tls_certificate)
 
@@ -137,6 +141,7 @@ def _build(settings: Settings, store: Store) -> _Built:
             fleet=fleet,
             catalogue=catalogue,
             card_classes=card_classes,
+            telemetry=directory.telemetry,
             operator_token=OperatorToken.load(directory.operator_token),
             enrolment=enrolment_routes(
                 store,

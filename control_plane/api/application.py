@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
@@ -18,6 +19,7 @@ from control_plane.api.intake import Application, Intake
 from control_plane.api.ledger import ledger_routes
 from control_plane.api.models import model_routes
 from control_plane.api.offers import offer_routes
+from control_plane.api.telemetry import telemetry_routes
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.identifiers import AgentId
 from control_plane.store import Store
@@ -31,6 +33,8 @@ class ApiParts:
     fleet: Fleet
     catalogue: Iterable[Entry]
     card_classes: CardClasses
+    # The file of telemetry's history.
+    telemetry: Path
     operator_token: OperatorToken
     enrolment: APIRouter
     create_invite: CreateInvite
@@ -52,6 +56,7 @@ def build_api(parts: ApiParts) -> Application:
         agent_routes(parts.store, parts.fleet, parts.create_invite, parts.revoke_agent),
         model_routes(parts.catalogue),
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
+        telemetry_routes(parts.store, parts.telemetry),
         call_routes(parts.store),
         economy_routes(parts.store),
         ledger_routes(parts.store),

@@ -25,13 +25,20 @@ logger = logging.getLogger(__name__)
 
 OnChange = Callable[[AgentView], None]
 OnLost = Callable[[AgentId, str], None]
+# With the time when it came, Unix milliseconds by this host's clock.
+OnSample = Callable[[AgentFacts, agent_pb2.TelemetrySample, int], None]
 
 
 class AgentState:
     """Changed only on the event loop; what it hands out is immutable."""
 
     def __init__(
-        self, facts: AgentFacts, on_change: OnChange, on_lost: OnLost, recognise: Recognise = lambda _: None
+        self,
+        facts: AgentFacts,
+        on_change: OnChange,
+        on_lost: OnLost,
+        recognise: Recognise = lambda _: None,
+        on_sample: OnSample = lambda *_: None,
     ) -> None:
         """`recognise`: the class of a card, which says what its link can do."""
         self.facts = facts
@@ -56,6 +63,7 @@ class AgentState:
         self._problems: dict[str, str] = {}
         self._on_change = on_change
         self._on_lost = on_lost
+        self._on_sample = on_sample
         self._closed = False
 
     @property
@@ -81,6 +89,7 @@ class AgentState:
         self._problems.pop("connection", None)
         self._observe(sample, (now_s, self._heard_unix_ms))
         self._move(liveness.sampled(self.contact, now_s))
+        self._on_sample(self.facts, sample, self._heard_unix_ms)
         self.news.set()
 
     def probed(self, now_s: float) -> None:

@@ -1,0 +1,26 @@
+"""Telemetry's history: what every card and engine reported, in a file of its own beside the store.
+
+A *subject* is one card or the engine of one agent; its *fields* are the readings that are kept. A *tier* is
+raw samples, or a *roll-up* of a *step* of time into minimum, mean and maximum. Within a tier a subject's rows
+lie in *chunks*, one for each *slot* of time. The *recorder* takes samples and never keeps its caller waiting;
+*history* is read from the file, always of one tenant.
+"""
+
+from control_plane.fleet.telemetry.fields import ENGINE, FIELDS, Field, Kind
+from control_plane.fleet.telemetry.history import History, SubjectHistory, Values, Wanted
+from control_plane.fleet.telemetry.reader import read_history
+from control_plane.fleet.telemetry.recorder import Limits, Recorder
+
+__all__ = [
+    "ENGINE",
+    "FIELDS",
+    "Field",
+    "History",
+    "Kind",
+    "Limits",
+    "Recorder",
+    "SubjectHistory",
+    "Values",
+    "Wanted",
+    "read_history",
+]

@@ -1,0 +1,113 @@
+"""An agent's samples, from the wire to REST and the command line, on a control plane that runs."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+from daalu_wire.v1 import agent_pb2
+
+from control_plane.config import DataDirectory, load_settings
+from control_plane.enrolment import Authority
+from control_plane.identifiers import AgentId
+from control_plane.store import Store
+from control_plane.store.tables import Connection
+from tests.support.control_plane import ControlPlane, initialised, serving
+from tests.support.fleet import enrol, new_scripted_agent
+from tests.support.telemetry import card_sample
+
+SHOWN_TIMEOUT_S = 30.0
+LOOK_S = 0.2
+
+
+@dataclass(frozen=True)
+class Bench:
+    plane: ControlPlane
+    agent_id: AgentId
+
+    async def get(self, path: str, **params: Any) -> httpx2.Response:
+        headers = {"authorization": f"Bearer {self.plane.token}"}
+        async with httpx2.AsyncClient(base_url=f"{self.plane.plain_url}/api/v1", headers=headers) as client:
+            return await client.get(path, params=params)
+
+
+@pytest.fixture
+async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
+    """A control plane and an agent in direct mode with a simulated card."""
+    plane = initialised(tmp_path_factory.mktemp("plane") / "data", "--allow-direct")
+    authority = Authority.load(DataDirectory(plane.data).authority)
+    with serving(plane):
+        async with new_scripted_agent(authority) as agent:
+            card = card_sample(temperature_celsius=61, power_watts=agent_pb2.Reading(unsupported=True))
+            card.simulated = True
+            card.throttle.value.reasons.append(agent_pb2.THROTTLE_REASON_HARDWARE_THERMAL)
+            agent.behaviour.card_samples = [card]
+            agent.behaviour.engine.phase = agent_pb2.ENGINE_PHASE_READY
+            agent.behaviour.engine.running_calls = 2
+            store = Store(load_settings(plane.data).database_url)
+            agent_id = await enrol(store, agent, connection=Connection.DIRECT)
+            store.close()
+            yield Bench(plane, agent_id)
+
+
+async def _recorded(bench: Bench, path: str) -> Any:
+    """The last hour, once there is something in it."""
+    for _ in range(int(SHOWN_TIMEOUT_S / LOOK_S)):
+        found = (await bench.get(path, points=400)).json()
+        for card in found["cards"]:
+            if any(value is not None for value in card["fields"]["temperature_celsius"]["mean"]):
+                return found
+        await asyncio.sleep(LOOK_S)
+    raise AssertionError(f"no history of the agent within {SHOWN_TIMEOUT_S:g} s")
+
+
+async def test_what_an_agent_samples_is_shown_by_rest_and_the_command_line(bench: Bench) -> None:
+    path = f"/agents/{bench.agent_id}/telemetry"
+    found = await _recorded(bench, path)
+    (card,) = found["cards"]
+    assert (card["card_uuid"], card["card_index"], card["simulated"]) == ("GPU-1", 0, True)
+    temperature = card["fields"]["temperature_celsius"]
+    assert temperature["unit"] == "celsius"
+    assert {value for value in temperature["mean"] if value is not None} == {61}
+    assert {value for value in temperature["most"] if value is not None} == {61}
+    assert set(card["fields"]["power_watts"]["mean"]) == {None}
+    assert ["hardware_thermal"] in card["fields"]["throttle"]["reasons"]
+    assert 2 in found["engine"]["fields"]["running_calls"]["mean"]
+    only = (await bench.get(path, card="engine", field="waiting_calls")).json()
+    assert (only["cards"], list(only["engine"]["fields"])) == ([], ["waiting_calls"])
+    raw = (await bench.get(path, **{"from": found["to_unix_ms"] - 60_000, "to": found["to_unix_ms"]})).json()
+    assert raw["step_ms"] == 0
+    assert raw["cards"][0]["fields"]["temperature_celsius"]["least"] is None
+
+    def daalu(*flags: str) -> str:
+        result = bench.plane.daalu("agents", "history", bench.agent_id, *flags)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    page = await asyncio.to_thread(daalu)
+    assert "card 0  GPU-1 (simulated)" in page
+    assert "throttle: hardware thermal" in page
+    assert "power" not in page
+    shown = json.loads(await asyncio.to_thread(daalu, "--json", "--points", "100", "--hours", "24"))
+    assert shown["step_ms"] == 900_000
+
+
+async def test_a_range_that_makes_no_sense_is_refused_in_words(bench: Bench) -> None:
+    path = f"/agents/{bench.agent_id}/telemetry"
+    for params, status in (
+        ({"from": 10, "to": 10}, 422),
+        ({"from": 10, "to": 5}, 422),
+        ({"from": 0}, 422),
+        ({"from": "yesterday"}, 422),
+        ({"from": -1, "to": 5}, 422),
+        ({"points": 1}, 422),
+        ({"points": 2_001}, 422),
+        ({"field": "price"}, 404),
+    ):
+        answer = await bench.get(path, **params)
+        assert answer.status_code == status, params
+        assert answer.json()["error"]["message"]
+    assert (await bench.get("/agents/nobody/telemetry")).status_code == 404
