@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_history(path: Path, wanted: Wanted) -> History:
-    """What the file has of the range: at most 15 s behind, where steps of a quarter of an hour are 5 min.
+    """What the file has of the range: at most 15 s behind, in steps of a minute 25 s, of a quarter 125 s.
 
     A subject that said nothing in the range is in it, with no points or empty ones. Raises sqlite3.Error.
     """

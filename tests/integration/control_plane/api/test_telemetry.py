@@ -87,7 +87,7 @@ async def test_what_an_agent_samples_is_shown_by_rest_and_the_command_line(bench
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    page = await asyncio.to_thread(daalu)
+    page = await asyncio.to_thread(daalu, "--points", "400")
     assert "card 0  GPU-1 (simulated)" in page
     assert "throttle: hardware thermal" in page
     assert "power" not in page
