@@ -13,16 +13,16 @@ import time
 from pathlib import Path
 
 from control_plane.access import Principal
+from control_plane.economy import Tokens
 from control_plane.fleet import AgentView, FleetView
 from control_plane.gateway.book import Book
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.metering import Tokens
 from control_plane.gateway.record import AttemptRecord, CallRecord
 from control_plane.gateway.request import read_request
 from control_plane.identifiers import ApiKeyId, TenantId, new_attempt_id, new_call_id
-from control_plane.router import GeneralCall, OwnCard, Plan, TenantFacts, plan
+from control_plane.router import GeneralCall, OwnCard, Plan, TenantFacts, World, plan
 from control_plane.store import Store, unix_ms
-from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose, Tier
+from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose
 from tests.support.gateway import TENANT, agent_view, fill, fleet_view
 
 AT_ONCE = 64
@@ -42,7 +42,7 @@ async def ledger(book: Book, agent: AgentView) -> dict[str, float]:
 
     async def call() -> None:
         record = CallRecord(new_call_id(), principal, Purpose.GENERAL, request, the_plan, unix_ms())
-        record.attempts.append(AttemptRecord(new_attempt_id(), 1, agent, Tier.OWN, unix_ms()))
+        record.attempts.append(AttemptRecord(new_attempt_id(), 1, OwnCard(agent, "tiny", 0.0), unix_ms()))
         await book.write(record)
         record.end_attempt(AttemptOutcome.COMPLETE, unix_ms(), Tokens(37, 8), None)
         record.outcome = CallOutcome.COMPLETE
@@ -81,7 +81,7 @@ def plan_us() -> float:
     call = GeneralCall("tiny", 400, 64)
     began = time.perf_counter()
     for number in range(PLANS):
-        assert plan(call, TenantFacts(TenantId(f"ten-{number % len(by_tenant)}")), view).candidates
+        assert plan(call, TenantFacts(TenantId(f"ten-{number % len(by_tenant)}")), World(view)).candidates
     return (time.perf_counter() - began) * 1e6 / PLANS
 
 

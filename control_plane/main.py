@@ -25,6 +25,7 @@ from control_plane.api import (
 )
 from control_plane.catalogue import CardClasses, Catalogue
 from control_plane.config import Settings
+from control_plane.economy import EconomyIndex
 from control_plane.enrolment import (
     Authority,
     AuthorityUnusable,
@@ -34,7 +35,7 @@ from control_plane.enrolment import (
 )
 from control_plane.fleet import Fleet, revoke
 from control_plane.fleet.telemetry import Recorder
-from control_plane.gateway import Gateway
+from control_plane.gateway import Gateway, NoCounting, NoVendors, Rooms
 from control_plane.identifiers import AgentId
 from control_plane.store import Store, unix_ms
 from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_hub
@@ -108,6 +109,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     if len(secret) != TICKET_SECRET_BYTES:
         raise CannotServe(f"{directory.ticket_secret} has not {TICKET_SECRET_BYTES} bytes: restore it")
     access = AccessIndex(store)
+    economy = EconomyIndex(store)
     card_classes = CardClasses.load(settings.catalogue)
     fleet = Fleet(
         store,
@@ -157,12 +159,24 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     )
     # A key of its own for the salts, so that neither use of the secret says anything of the other.
     salt_key = hmac.digest(secret, b"daalu-cache-salt", hashlib.sha256)
-    gateway = Gateway(store, access, fleet, api, secret=salt_key)
+    no_vendors = NoVendors()
+    rooms = Rooms(access, fleet, economy, NoCounting(), no_vendors, no_vendors)
+    gateway = Gateway(store, rooms, api, secret=salt_key)
     listeners = [tls_listener(gateway, settings.listen, directory.tls_certificate, directory.tls_key)]
     if settings.listen_plain is not None:
         listeners.append(plain_listener(gateway, settings.listen_plain))
-    background = {"API keys": access.run, "fleet": fleet.run, "gateway": gateway.run}
-    return _Built(listeners, background, access.refresh)
+    background = {
+        "API keys": access.run,
+        "economy": economy.run,
+        "fleet": fleet.run,
+        "gateway": gateway.run,
+    }
+
+    async def before_listening() -> None:
+        await access.refresh()
+        await economy.refresh()
+
+    return _Built(listeners, background, before_listening)
 
 
 async def _run(built: _Built, settings: Settings) -> None:

@@ -214,7 +214,7 @@ def _detail(session: Session, id_or_name: str) -> PoolDetail:
                 tenant_id=card.tenant_id,
                 operator_run=card.operator_run,
             )
-            for card in pool.cards
+            for card in pool.cards.cards
         ],
         prices=[PriceResponse.model_validate(price) for price in list_prices(session, pool_id=row.id)],
     )

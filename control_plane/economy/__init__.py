@@ -35,6 +35,7 @@ from control_plane.economy.rights import (
     list_subscriptions,
     start_subscription,
 )
+from control_plane.economy.ring import RING_SIZE, CardRing, PoolCard
 from control_plane.economy.roles import Role, RoleFacts, resolve_role
 from control_plane.economy.settlement import NothingHeld, OwnFacts, Settled, SettleFacts, settle, settle_own
 from control_plane.economy.statements import (
@@ -50,9 +51,9 @@ from control_plane.economy.terms import (
     ExternalPolicy,
     LeftOutPool,
     NewTerms,
+    NoOffer,
     Offers,
     PlanTerms,
-    PoolCard,
     PoolEconomy,
     PoolOffer,
     PoolPlace,
@@ -63,8 +64,10 @@ from control_plane.economy.terms import (
 from control_plane.economy.verify import Broken, verify
 
 __all__ = [
+    "RING_SIZE",
     "Admitted",
     "Broken",
+    "CardRing",
     "Credit",
     "EconomyIndex",
     "ExternalPolicy",
@@ -75,6 +78,7 @@ __all__ = [
     "Limited",
     "NewPlan",
     "NewTerms",
+    "NoOffer",
     "NothingHeld",
     "Offers",
     "OwnFacts",

@@ -8,11 +8,11 @@ from types import MappingProxyType
 from sqlmodel import Session, col, select
 
 from control_plane.economy.money import PriceTerms
+from control_plane.economy.ring import CardRing, PoolCard
 from control_plane.economy.roles import RoleFacts, resolve_role
 from control_plane.economy.terms import (
     ExternalPolicy,
     PlanTerms,
-    PoolCard,
     PoolEconomy,
     PoolRight,
     TenantEconomy,
@@ -60,7 +60,7 @@ def read_economy(session: Session) -> Economy:
         enrolled[owner] += 1
     lent: dict[str, int] = defaultdict(int)
     for pool in pools.values():
-        for card in pool.cards:
+        for card in pool.cards.cards:
             lent[card.tenant_id] += 1
     tenants = {}
     for tenant_id in session.exec(select(Tenant.id)):
@@ -145,9 +145,14 @@ def _pools(
             name=row.name,
             kind=PoolKind(row.kind),
             # Where its tenant is no longer the operator's, a card serves no hosted pool.
-            cards=tuple(
-                card for card in cards.get(row.id, ()) if card.operator_run or row.kind == PoolKind.PROVIDER
+            cards=CardRing(
+                tuple(
+                    card
+                    for card in cards.get(row.id, ())
+                    if card.operator_run or row.kind == PoolKind.PROVIDER
+                )
             ),
+            operator_cards=CardRing(tuple(card for card in cards.get(row.id, ()) if card.operator_run)),
             default_plan=plans[row.default_plan_id] if row.default_plan_id is not None else None,
             prices=MappingProxyType(
                 {model: tuple(versions) for model, versions in prices.get(row.id, {}).items()}

@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from control_plane.access import Principal
+from control_plane.economy import LimitTable
 from control_plane.fleet import Liveness
 from control_plane.gateway.asgi import (
     App,
@@ -23,14 +25,17 @@ from control_plane.gateway.asgi import (
 )
 from control_plane.gateway.book import Book
 from control_plane.gateway.calls import JSON_TYPE, Parts, serve
+from control_plane.gateway.dispatch import CardDispatch, VendorDispatch
 from control_plane.gateway.errors import ClientGone, Condition, Refusal
+from control_plane.gateway.holds import Reserving
 from control_plane.gateway.limits import Limits
 from control_plane.gateway.models import list_body, reachable_models
 from control_plane.gateway.pool import Pool
-from control_plane.gateway.ports import Access, Fleet
+from control_plane.gateway.ports import Access, Counting, Economy, Fleet, Vendors
 from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, read_request
 from control_plane.gateway.streams import InFlight
 from control_plane.identifiers import AgentId
+from control_plane.router import Breakers, RetryBudget
 from control_plane.store import Store
 from control_plane.store.tables import Purpose
 
@@ -40,37 +45,66 @@ MODELS_PATH = "/v1/models"
 SWEEP_EVERY_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the gateway needs of the others."""
+
+    access: Access
+    fleet: Fleet
+    economy: Economy
+    counting: Counting
+    vendors: Vendors
+    at_vendors: VendorDispatch
+
+
 class Gateway:
     """One per process. run() is to run beside the server for as long as it serves."""
 
     def __init__(
         self,
         store: Store,
-        access: Access,
-        fleet: Fleet,
+        rooms: Rooms,
         fallback: App,
         *,
         secret: bytes,
         limits: Limits | None = None,
+        processes: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`fallback` gets every request outside /v1. `secret` keys the salts of engines' prefix caches."""
+        """`fallback` gets every request outside /v1. `secret` keys the salts of engines' prefix caches.
+
+        `processes`: how many gateways share the limits per minute, this one included.
+        """
         self._limits = limits or Limits()
-        self._access = access
+        self._rooms = rooms
         self._fallback = fallback
         self._book = Book(store, self._limits)
         self._in_flight = InFlight(self._limits.recent_byte_s)
         self._pool = Pool(self._limits)
-        self._owned: set[asyncio.Task[None]] = set()
+        self._owned: set[asyncio.Task[Any]] = set()
         self._calls = 0
         self._parsing = asyncio.Semaphore(self._limits.parse_at_once)
         self._started_unix_s = int(time.time())
-        self._parts = Parts(self._book, fleet, self._pool, self._in_flight, self._limits, secret, self._own)
-        fleet.on_lost(self.cut)
+        self._parts = Parts(
+            reserving=Reserving(self._book, LimitTable(), processes),
+            fleet=rooms.fleet,
+            economy=rooms.economy,
+            counting=rooms.counting,
+            vendors=rooms.vendors,
+            cards=CardDispatch(rooms.fleet, self._pool, secret),
+            at_vendors=rooms.at_vendors,
+            in_flight=self._in_flight,
+            breakers=Breakers(),
+            retries=RetryBudget(),
+            limits=self._limits,
+            own=self._own,
+        )
+        rooms.fleet.on_lost(self.cut)
 
     def cut(self, agent_id: AgentId, reason: str) -> None:
         """Ends an agent's streams: "revoked" all of them, else those that have gone silent."""
         if ended := self._in_flight.cut(agent_id, reason):
             logger.warning("agent %s was lost (%s): %d answers ended", agent_id, reason, ended)
+        self._parts.breakers.forget(agent_id)
 
     def _cut_silent(self) -> None:
         # A stream that still had a recent byte when its agent went out may fall silent after that.
@@ -176,7 +210,7 @@ class Gateway:
         scheme, _, token = (headers.authorization or "").partition(" ")
         principal = None
         if scheme.lower() == "bearer" and token:
-            principal = self._access.authenticate(token.strip())
+            principal = self._rooms.access.authenticate(token.strip())
         if principal is None:
             given = headers.authorization is not None
             message = (
@@ -189,10 +223,11 @@ class Gateway:
 
     async def _refuse(self, client: AsgiClient, refusal: Refusal) -> None:
         extra = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+        extra.append((b"x-daalu-fall-through", refusal.condition.value.fall_through.encode()))
         with suppress(ClientGone):
             await _send_json(client, refusal.status, refusal.body(), extra)
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _own(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         task = asyncio.create_task(work)
         self._owned.add(task)
         task.add_done_callback(self._owned.discard)

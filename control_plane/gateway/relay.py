@@ -1,6 +1,6 @@
 """Relaying one attempt's answer from an engine to the client, until it has ended one way or another."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -9,23 +9,27 @@ from control_plane.gateway.connection import Connection, Fault, UpstreamFailed
 from control_plane.gateway.early import EarlyStart
 from control_plane.gateway.errors import Condition, error_body
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.metering import END_MARKER, StreamMeter, StreamTooLarge, Tokens, usage_of_answer
+from control_plane.gateway.metering import END_MARKER, StreamMeter, StreamTooLarge
 from control_plane.gateway.ports import Client
-
-Settle = Callable[[Tokens], Awaitable[None]]
 
 # Of the client errors that an engine may answer with, those that are the gateway's fault: a ticket that was
 # not accepted, a model that is no longer there, no room.
 _OUR_FAULT = frozenset({401, 403, 404, 405, 408, 421, 425, 429})
+# What a gate that lets nothing more in says with 503: backpressure, and no fault.
+_NOT_NOW = frozenset({"no_capacity", "draining", "busy", "journal_unwritable"})
 
 
 class AttemptFailed(Exception):
-    """Nothing of an answer came; another candidate may be tried."""
+    """Nothing of an answer came; another candidate may be tried.
 
-    def __init__(self, code: str, words: str) -> None:
+    `at_fault`: the candidate, so that it counts against it; else it was busy, or it was ours.
+    """
+
+    def __init__(self, code: str, words: str, *, at_fault: bool = True) -> None:
         super().__init__(words)
         self.code = code
         self.words = words
+        self.at_fault = at_fault
 
 
 class AnswerBroken(Exception):
@@ -41,20 +45,20 @@ class EngineRefused(Exception):
         self.body = body
 
 
-async def relay_whole(connection: Connection, limits: Limits, settle: Settle) -> bytes:
-    """The body of a whole answer, settled: it may go to the client."""
+async def relay_whole(connection: Connection, limits: Limits, on_accepted: Callable[[], None]) -> bytes:
+    """The body of a whole answer: it may go to the client once it is settled."""
     await _accepted(connection, limits, limits.whole_answer_s)
+    on_accepted()
     try:
         body = await connection.read_whole(limits.stream_gap_s, limits.response_body_bytes)
     except UpstreamFailed as failure:
         raise _failed(failure) from None
     connection.release()
-    await settle(usage_of_answer(body))
     return body
 
 
 class StreamRelay:
-    """One attempt's stream. `on_content` is called once, before the first content goes out."""
+    """One attempt's stream."""
 
     def __init__(
         self, connection: Connection, client: Client, meter: StreamMeter, limits: Limits, early: EarlyStart
@@ -65,10 +69,20 @@ class StreamRelay:
         self._early = early
         self.meter = meter
 
-    async def run(self, settle: Settle, on_content: Callable[[], None]) -> None:
-        """Returns when the client has the end marker. Raises AttemptFailed, AnswerBroken, EngineRefused,
-        ClientGone."""
+    async def run(
+        self,
+        on_accepted: Callable[[], None],
+        on_content: Callable[[], None],
+        collect: Callable[[bytes], None] | None,
+    ) -> None:
+        """Returns when the client has all but the end marker, which is for end() to send.
+
+        `on_accepted` is called once the engine has begun, `on_content` before the first content goes out,
+        `collect` with all that the client has accepted, whole events. Raises AttemptFailed, AnswerBroken,
+        EngineRefused, ClientGone.
+        """
         await _accepted(self._connection, self._limits, self._limits.first_content_s)
+        on_accepted()
         if not self._connection.content_type.startswith(b"text/event-stream"):
             raise AttemptFailed("protocol_error", "the engine did not answer with a stream")
         while not self.meter.done:
@@ -80,8 +94,12 @@ class StreamRelay:
                 await self._early.begin_content()
             await self._client.send(out)
             self.meter.mark_delivered()
+            if collect is not None:
+                collect(out)
         self._connection.release()
-        await settle(self.meter.generated)
+
+    async def end(self) -> None:
+        """The call is settled: the client may see the end of its answer."""
         if not self._early.content_started:
             await self._early.begin_content()
         await self._client.end(END_MARKER)
@@ -127,7 +145,13 @@ async def _accepted(connection: Connection, limits: Limits, limit_s: float) -> N
     connection.release()
     if _is_clients(status):
         raise EngineRefused(status, _in_shape(body))
-    raise AttemptFailed(f"engine_{status}", f"the engine answered {status}")
+    code = _code_of(body) if status == 503 else None
+    if code in _NOT_NOW:
+        raise AttemptFailed(code, f"the card takes no more calls just now ({code})", at_fault=False)
+    # A ticket that was not accepted, a model that is gone, a limit: nothing that the engine did wrong.
+    raise AttemptFailed(
+        f"engine_{status}", f"the engine answered {status}", at_fault=status not in _OUR_FAULT
+    )
 
 
 def _is_clients(status: int) -> bool:
@@ -138,11 +162,21 @@ def _failed(failure: UpstreamFailed) -> AttemptFailed:
     return AttemptFailed(failure.fault, failure.words)
 
 
-def _in_shape(body: bytes) -> bytes:
+def _error_in(body: bytes) -> dict[str, Any] | None:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
-        value = None
-    if isinstance(value, dict) and isinstance(value.get("error"), dict):
+        return None
+    error = value.get("error") if isinstance(value, dict) else None
+    return error if isinstance(error, dict) else None
+
+
+def _code_of(body: bytes) -> str | None:
+    code = (_error_in(body) or {}).get("code")
+    return code if isinstance(code, str) else None
+
+
+def _in_shape(body: bytes) -> bytes:
+    if _error_in(body) is not None:
         return body
     return error_body(Condition.ENGINE_REFUSED, "the engine refused the request")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from sqlmodel import Session
 
 from control_plane.economy import (
+    CardRing,
     ExternalPolicy,
     Held,
     NewTerms,
@@ -37,7 +38,10 @@ CONSUMERS_AGENT = AgentId("agt-consumer")
 
 
 def offer(plan: PlanTerms = INVOICED, share_basis_points: int = 7_001) -> PoolOffer:
-    return PoolOffer(POOL, "shared", PoolKind.PROVIDER, plan, True, CARDS, PRICE, share_basis_points)
+    operators = CardRing((OPERATORS_CARD,))
+    return PoolOffer(
+        POOL, "shared", PoolKind.PROVIDER, plan, True, CardRing(CARDS), operators, PRICE, share_basis_points
+    )
 
 
 def add_economy(session: Session) -> None:

@@ -1,0 +1,44 @@
+"""What stands for a part that a deployment does not have."""
+
+from collections.abc import Container
+from typing import NoReturn
+
+from control_plane.economy import Tokens
+from control_plane.gateway.connection import Connection
+from control_plane.gateway.ports import AnswerText
+from control_plane.gateway.request import InferenceRequest
+from control_plane.router import AtVendor, VendorModel
+
+
+class NoCounting:
+    """No tokenizers: no model is served on third-party cards, so nothing is ever counted."""
+
+    @property
+    def models(self) -> Container[str]:
+        return frozenset()
+
+    def text_of(self, request: InferenceRequest) -> AnswerText:
+        _impossible()
+
+    async def prompt_tokens(self, model_id: str, request: InferenceRequest) -> int:
+        _impossible()
+
+    async def count(self, model_id: str, request: InferenceRequest, text: AnswerText) -> Tokens:
+        _impossible()
+
+
+class NoVendors:
+    """No vendors are configured, so no plan has one."""
+
+    def serving(self, model: str) -> tuple[VendorModel, ...]:
+        return ()
+
+    async def connect(self, candidate: AtVendor, *, fresh: bool) -> Connection:
+        _impossible()
+
+    def request(self, candidate: AtVendor, request: InferenceRequest, max_tokens: int | None) -> bytes:
+        _impossible()
+
+
+def _impossible() -> NoReturn:
+    raise AssertionError("a plan named what the gateway was built without")
