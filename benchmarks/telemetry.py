@@ -16,11 +16,12 @@ from pathlib import Path
 from daalu_wire.v1 import agent_pb2
 
 from control_plane.catalogue import CardClasses
-from control_plane.fleet import identity_of
+from control_plane.fleet import AgentStatus, FleetView, identity_of
 from control_plane.fleet.facts import AgentFacts, Desired
 from control_plane.fleet.state import AgentState
 from control_plane.fleet.telemetry import Recorder, Wanted, read_history
 from control_plane.identifiers import AgentId, TenantId
+from control_plane.metrics import OPERATORS, CallMeters, MetricsParts, ProcessFigures, look, render
 from control_plane.store import unix_ms
 from control_plane.store.tables import Connection
 
@@ -30,6 +31,7 @@ FILLED_MIN = 60
 EVERY_S = 5.0
 WATCHED_S = 40.0
 PAGES = 200
+SCRAPES = 10
 MINUTE_MS = 60_000
 # What a page shows, in points, and the ranges that it offers.
 POINTS = 300
@@ -90,10 +92,9 @@ def fill(recorder: Recorder, fleet: list[AgentFacts], until_unix_ms: int, every_
             time.sleep(0.01)
 
 
-def watch(recorder: Recorder, fleet: list[AgentFacts], every_s: float) -> dict[str, float]:
-    """WATCHED_S of the present, in real time: the share of a core that hearing and recording takes."""
+def states_of(recorder: Recorder, fleet: list[AgentFacts]) -> list[AgentState]:
     classes = CardClasses.load()
-    states = [
+    return [
         AgentState(
             each,
             lambda _: None,
@@ -103,6 +104,10 @@ def watch(recorder: Recorder, fleet: list[AgentFacts], every_s: float) -> dict[s
         )
         for each in fleet
     ]
+
+
+def watch(states: list[AgentState], every_s: float) -> dict[str, float]:
+    """WATCHED_S of the present, in real time: the share of a core that hearing and recording takes."""
     chance = random.Random(2)
     began_cpu_s, began_s = time.process_time(), time.monotonic()
     making_s = hearing_s = 0.0
@@ -125,6 +130,38 @@ def watch(recorder: Recorder, fleet: list[AgentFacts], every_s: float) -> dict[s
         "samples_per_s": heard / took_s,
         "core_share": cpu_s / took_s,
         "hearing_core_share": hearing_s / took_s,
+    }
+
+
+class States:
+    """A fleet as /metrics looks at it."""
+
+    def __init__(self, states: list[AgentState]) -> None:
+        self._states = {state.agent_id: state for state in states}
+        self.view = FleetView({agent_id: state.view() for agent_id, state in self._states.items()})
+
+    def status(self, agent_id: AgentId) -> AgentStatus | None:
+        return self._states[agent_id].status()
+
+
+def scrapes(states: list[AgentState]) -> dict[str, float]:
+    """What an operator's scrape takes: of the event loop's time, and of a thread's."""
+    for state in states:
+        state.probed(time.monotonic())
+    parts = MetricsParts(States(states), CallMeters(), lambda: ProcessFigures(0, 0, 0, 0))
+    looking, rendering = [], []
+    text = b""
+    for _ in range(SCRAPES):
+        began_s = time.perf_counter()
+        looked = look(parts, OPERATORS, {})
+        looked_s = time.perf_counter()
+        text, _ = render(looked, "")
+        looking.append((looked_s - began_s) * 1e3)
+        rendering.append((time.perf_counter() - looked_s) * 1e3)
+    return {
+        "scrape_loop_ms": statistics.median(looking),
+        "scrape_thread_ms": statistics.median(rendering),
+        "scrape_kib": len(text) / 1024,
     }
 
 
@@ -158,7 +195,8 @@ def run(directory: Path, every_s: float) -> None:
     fleet = [facts(number) for number in range(AGENTS)]
     now_unix_ms = unix_ms()
     fill(recorder, fleet, now_unix_ms, every_s)
-    results: dict[str, float] = {"agents": AGENTS, **watch(recorder, fleet, every_s)}
+    states = states_of(recorder, fleet)
+    results: dict[str, float] = {"agents": AGENTS, **watch(states, every_s), **scrapes(states)}
     results |= pages(path, now_unix_ms)
     results["dropped"] = recorder.dropped_count
     recorder.close()

@@ -37,6 +37,7 @@ from control_plane.fleet import Fleet, revoke
 from control_plane.fleet.telemetry import Recorder
 from control_plane.gateway import Gateway, NoCounting, NoVendors, Rooms
 from control_plane.identifiers import AgentId
+from control_plane.metrics import CallMeters, MetricsParts, ProcessFigures
 from control_plane.store import Store, unix_ms
 from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_hub
 
@@ -137,6 +138,14 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     async def revoke_agent(agent_id: AgentId, actor: str) -> None:
         await revoke(store, agent_id, actor)
 
+    def figures() -> ProcessFigures:
+        return ProcessFigures(
+            store_writes_waiting=store.writes_waiting_count,
+            unwritten_calls=gateway.unwritten_calls_count,
+            telemetry_samples_waiting=recorder.waiting_count,
+            telemetry_samples_dropped=recorder.dropped_count,
+        )
+
     api = build_api(
         ApiParts(
             store=store,
@@ -145,6 +154,8 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             card_classes=card_classes,
             telemetry=directory.telemetry,
             operator_token=OperatorToken.load(directory.operator_token),
+            access=access,
+            metrics=MetricsParts(fleet, CallMeters(), figures),
             enrolment=enrolment_routes(
                 store,
                 authority,

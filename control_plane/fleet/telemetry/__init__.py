@@ -6,7 +6,7 @@ lie in *chunks*, one for each *slot* of time. The *recorder* takes samples and n
 *history* is read from the file, always of one tenant.
 """
 
-from control_plane.fleet.telemetry.fields import ENGINE, FIELDS, Field, Kind
+from control_plane.fleet.telemetry.fields import ENGINE, FIELDS, Field, Kind, throttle_words
 from control_plane.fleet.telemetry.history import History, SubjectHistory, Values, Wanted
 from control_plane.fleet.telemetry.reader import read_history
 from control_plane.fleet.telemetry.recorder import Limits, Recorder
@@ -23,4 +23,5 @@ __all__ = [
     "Values",
     "Wanted",
     "read_history",
+    "throttle_words",
 ]

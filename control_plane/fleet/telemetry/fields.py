@@ -92,6 +92,11 @@ def words(bits: float) -> list[str]:
     ]
 
 
+def throttle_words(card: agent_pb2.CardSample) -> list[str]:
+    """Why its clock is held down now; empty also where it does not say."""
+    return words(_throttle(card) or 0.0)
+
+
 def _card_row(card: agent_pb2.CardSample) -> Row:
     return [
         _sane(value_of(getattr(card, field.name))) if field.kind is Kind.NUMBER else _throttle(card)

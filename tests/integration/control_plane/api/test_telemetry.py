@@ -111,3 +111,35 @@ async def test_a_range_that_makes_no_sense_is_refused_in_words(bench: Bench) -> 
         assert answer.status_code == status, params
         assert answer.json()["error"]["message"]
     assert (await bench.get("/agents/nobody/telemetry")).status_code == 404
+
+
+async def test_metrics_are_all_the_operators_and_of_its_own_a_tenants(bench: Bench) -> None:
+    await _recorded(bench, f"/agents/{bench.agent_id}/telemetry")
+    tenant = (await bench.get(f"/agents/{bench.agent_id}")).json()["tenant_id"]
+
+    def key(tenant_name: str) -> str:
+        made = bench.plane.daalu("keys", "create", "scraper", "--tenant", tenant_name)
+        assert made.returncode == 0, made.stderr
+        return made.stdout.strip()
+
+    async def scraped(*authorization: str) -> httpx2.Response:
+        headers = [("authorization", value) for value in authorization]
+        async with httpx2.AsyncClient() as client:
+            return await client.get(f"{bench.plane.plain_url}/metrics", headers=headers)
+
+    operators = await scraped(f"Bearer {bench.plane.token}")
+    assert operators.headers["content-type"].startswith("text/plain")
+    assert f'agent_id="{bench.agent_id}"' in operators.text
+    assert "daalu_store_writes_waiting" in operators.text
+    await asyncio.to_thread(bench.plane.daalu, "tenants", "create", "stranger")
+    own = await scraped(f"Bearer {await asyncio.to_thread(key, tenant)}")
+    assert 'UUID="GPU-1"' in own.text
+    assert f'agent_id="{bench.agent_id}"' in own.text
+    assert 'simulated="true"' in own.text
+    assert "daalu_store_writes_waiting" not in own.text
+    strangers = await scraped(f"Bearer {await asyncio.to_thread(key, 'stranger')}")
+    assert strangers.status_code == 200
+    assert bench.agent_id not in strangers.text
+    for bad in ((), ("Bearer",), ("Bearer dk-nobody",), (f"Basic {bench.plane.token}",), ("Bearer x",) * 2):
+        answer = await scraped(*bad)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized"), bad
