@@ -100,7 +100,7 @@ def states_of(recorder: Recorder, fleet: list[AgentFacts]) -> list[AgentState]:
             lambda _: None,
             lambda *_: None,
             lambda card: classes.recognise(*identity_of(card)),
-            recorder.sampled,
+            recorder,
         )
         for each in fleet
     ]

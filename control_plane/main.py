@@ -119,7 +119,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         catalogue,
         allow_direct=settings.allow_direct,
         card_classes=card_classes,
-        on_sample=recorder.sampled,
+        record=recorder,
     )
     pin = file_key_sha256(directory.tls_certificate)
 

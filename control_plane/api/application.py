@@ -57,7 +57,7 @@ def build_api(parts: ApiParts) -> Application:
     translate_errors(application)
     for routes in (
         access_routes(parts.store, parts.refresh_access),
-        agent_routes(parts.store, parts.fleet, parts.create_invite, parts.revoke_agent),
+        agent_routes(parts.store, parts.fleet, parts.create_invite, parts.revoke_agent, parts.telemetry),
         model_routes(parts.catalogue),
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
         telemetry_routes(parts.store, parts.telemetry),

@@ -19,8 +19,9 @@ from control_plane.fleet.link import AgentLink
 from control_plane.fleet.offers import identity_of, refusal
 from control_plane.fleet.queries import enrolled_agents
 from control_plane.fleet.reaper import Reaper
+from control_plane.fleet.record import Record
 from control_plane.fleet.roster import Roster
-from control_plane.fleet.state import AgentState, OnSample
+from control_plane.fleet.state import AgentState
 from control_plane.fleet.status import AgentStatus
 from control_plane.fleet.tickets import TicketKey, derive_ticket_key
 from control_plane.fleet.view import FleetView
@@ -58,19 +59,19 @@ class Fleet:
         *,
         allow_direct: bool = False,
         card_classes: CardClasses | None = None,
-        on_sample: OnSample = lambda *_: None,
+        record: Record | None = None,
     ) -> None:
         """`allow_direct`: also dial agents without a tunnel, on loopback.
 
-        `card_classes` say what a card's link can do; without them that is not judged. `on_sample` is told of
-        each sample, on the event loop: it must not block.
+        `card_classes` say what a card's link can do; without them that is not judged. `record` is told of
+        every sample and change.
         """
         self._store = store
         self._catalogue = catalogue
         self._ticket_secret = ticket_secret
         self._allow_direct = allow_direct
         self._card_classes = card_classes or CardClasses()
-        self._on_sample = on_sample
+        self._record = record
         self._roster = Roster()
         self._members: dict[AgentId, _Member] = {}
         self._callbacks: list[Callable[[AgentId, str], None]] = []
@@ -173,7 +174,7 @@ class Fleet:
         if member is not None:
             member.link.state.update(facts)
             return
-        state = AgentState(facts, self._roster.put, self._lost, self._recognise, self._on_sample)
+        state = AgentState(facts, self._roster.put, self._lost, self._recognise, self._record)
         link = AgentLink(state, self._parts)
         self._roster.put(state.view())
         if facts.connection is Connection.DIRECT and not self._allow_direct:

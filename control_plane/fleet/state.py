@@ -16,6 +16,7 @@ from control_plane.fleet.health import AgentHealth, observe
 from control_plane.fleet.health_measures import Recognise
 from control_plane.fleet.liveness import Contact
 from control_plane.fleet.projection import MAX_DETAIL_CHARACTERS, agent_view
+from control_plane.fleet.record import NoRecord, Record
 from control_plane.fleet.status import AgentStatus
 from control_plane.fleet.view import AgentView, Liveness
 from control_plane.identifiers import AgentId
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 OnChange = Callable[[AgentView], None]
 OnLost = Callable[[AgentId, str], None]
-# With the time when it came, Unix milliseconds by this host's clock.
-OnSample = Callable[[AgentFacts, agent_pb2.TelemetrySample, int], None]
 
 
 class AgentState:
@@ -38,7 +37,7 @@ class AgentState:
         on_change: OnChange,
         on_lost: OnLost,
         recognise: Recognise = lambda _: None,
-        on_sample: OnSample = lambda *_: None,
+        record: Record | None = None,
     ) -> None:
         """`recognise`: the class of a card, which says what its link can do."""
         self.facts = facts
@@ -63,8 +62,9 @@ class AgentState:
         self._problems: dict[str, str] = {}
         self._on_change = on_change
         self._on_lost = on_lost
-        self._on_sample = on_sample
+        self._record = record or NoRecord()
         self._closed = False
+        self._record.liveness_changed(facts, self.contact.liveness, unix_ms())
 
     @property
     def agent_id(self) -> AgentId:
@@ -73,6 +73,7 @@ class AgentState:
     def close(self) -> None:
         """The agent left the fleet: from now on nobody is told of it."""
         self._closed = True
+        self._record.liveness_changed(self.facts, None, unix_ms())
 
     def update(self, facts: AgentFacts) -> None:
         """The store's row, read again."""
@@ -89,7 +90,7 @@ class AgentState:
         self._problems.pop("connection", None)
         self._observe(sample, (now_s, self._heard_unix_ms))
         self._move(liveness.sampled(self.contact, now_s))
-        self._on_sample(self.facts, sample, self._heard_unix_ms)
+        self._record.sampled(self.facts, sample, self._heard_unix_ms)
         self.news.set()
 
     def probed(self, now_s: float) -> None:
@@ -138,6 +139,7 @@ class AgentState:
         self.health = observe(self.health, sample, self.inventory, self._recognise, now)
         if self.health.health is not before:
             words = "; ".join(finding.evidence for finding in self.health.findings())
+            self._record.health_changed(self.facts, self.health.health, words, now[1])
             logger.info(
                 "cards of agent %s (%s): %s, was %s%s",
                 *(self.facts.name, self.agent_id, self.health.health, before, f": {words}" if words else ""),
@@ -151,6 +153,8 @@ class AgentState:
             return
         logger.info("agent %s (%s) is %s, was %s", self.facts.name, self.agent_id, contact.liveness, before)
         self.liveness_changed.set()
+        if not self._closed:
+            self._record.liveness_changed(self.facts, contact.liveness, unix_ms())
         if contact.liveness is Liveness.OUT and not self._closed:
             self._on_lost(self.agent_id, f"out: silent for {liveness.OUT_AFTER_S:g} s")
 

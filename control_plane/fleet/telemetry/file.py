@@ -6,12 +6,13 @@ neither is worth a flush for each group, nor a control plane that does not start
 
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from control_plane.fleet.telemetry.reliability import Change, Span, Subject
 from control_plane.fleet.telemetry.tiers import TIERS, Tier
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,18 @@ _SCHEMA = (
     # The id says tier, slot and series: see tiers.py.
     "CREATE TABLE IF NOT EXISTS chunk (id INTEGER PRIMARY KEY, rows BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS pruned (tier INTEGER PRIMARY KEY, before_ms INTEGER NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS change (
+        id INTEGER PRIMARY KEY,
+        tenant_id TEXT NOT NULL,
+        agent_id TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        words TEXT NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS change_by_agent ON change (tenant_id, agent_id, subject, at_ms)",
+    # When a control plane ran, a row for each start.
+    "CREATE TABLE IF NOT EXISTS watched (id INTEGER PRIMARY KEY, begin_ms INTEGER, seen_ms INTEGER)",
     f"PRAGMA user_version={VERSION}",
 )
 
@@ -54,6 +67,10 @@ class Series:
     id: int
     index: int | None
     simulated: bool
+
+
+# Tenant, agent, subject, time, state, words.
+ChangeRow = tuple[str, str, str, int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +132,37 @@ class TelemetryFile:
     def chunk(self, chunk_id: int) -> bytes | None:
         return chunk_of(self._connection, chunk_id)
 
-    def save(self, chunks: Mapping[int, bytes]) -> None:
+    def save(self, chunks: Mapping[int, bytes], changes: Iterable[ChangeRow], watch: tuple[int, int]) -> None:
+        """All or nothing. `watch`: this process's number, and the time up to which it has looked."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany("INSERT OR REPLACE INTO chunk VALUES (?, ?)", chunks.items())
+            self._connection.executemany(
+                "INSERT INTO change (tenant_id, agent_id, subject, at_ms, state, words)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                changes,
+            )
+            number, seen_ms = watch
+            self._connection.execute("UPDATE watched SET seen_ms = ? WHERE id = ?", (seen_ms, number))
+
+    def watch(self, now_unix_ms: int) -> int:
+        """Notes that this process has begun to look; returns a number for `save`."""
+        cursor = self._connection.execute(
+            "INSERT INTO watched (begin_ms, seen_ms) VALUES (?, ?)", (now_unix_ms, now_unix_ms)
+        )
+        return int(cursor.lastrowid or 0)
+
+    def prune_changes(self, before_ms: int) -> None:
+        """Deletes changes from before, but for the last of each: it says how things were from then on."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(
+                "DELETE FROM change WHERE at_ms < ?1 AND EXISTS (SELECT 1 FROM change AS later"
+                " WHERE later.tenant_id = change.tenant_id AND later.agent_id = change.agent_id"
+                " AND later.subject = change.subject AND later.at_ms < ?1 AND later.id > change.id)",
+                (before_ms,),
+            )
+            self._connection.execute("DELETE FROM watched WHERE seen_ms < ?", (before_ms,))
 
     def prune(self, tier: Tier, before_ms: int) -> int:
         """Deletes chunks that end before; how many: PRUNE_ROWS where there may be more."""
@@ -169,6 +213,33 @@ def series_of(connection: sqlite3.Connection, tenant_id: str, agent_id: str) -> 
 def chunk_of(connection: sqlite3.Connection, chunk_id: int) -> bytes | None:
     row = connection.execute("SELECT rows FROM chunk WHERE id = ?", (chunk_id,)).fetchone()
     return None if row is None else bytes(row[0])
+
+
+def changes_of(connection: sqlite3.Connection, tenant_id: str, agent_id: str, span: Span) -> list[Change]:
+    """In order: those within the span, and the last of each subject from before it."""
+    whose = tenant_id, agent_id
+    rows = connection.execute(
+        "SELECT id, at_ms, subject, state, words FROM change WHERE tenant_id = ? AND agent_id = ?"
+        " AND at_ms >= ? AND at_ms < ?",
+        (*whose, span.begin_ms, span.end_ms),
+    ).fetchall()
+    for subject in Subject:
+        rows += connection.execute(
+            "SELECT id, at_ms, subject, state, words FROM change WHERE tenant_id = ? AND agent_id = ?"
+            " AND subject = ? AND at_ms < ? ORDER BY at_ms DESC, id DESC LIMIT 1",
+            (*whose, subject, span.begin_ms),
+        ).fetchall()
+    rows.sort()
+    return [Change(at_ms, Subject(subject), state, words) for _, at_ms, subject, state, words in rows]
+
+
+def watched(connection: sqlite3.Connection, span: Span) -> list[Span]:
+    """When a control plane ran, as far as that meets the span."""
+    rows = connection.execute(
+        "SELECT begin_ms, seen_ms FROM watched WHERE seen_ms > ? AND begin_ms < ? ORDER BY id",
+        (span.begin_ms, span.end_ms),
+    )
+    return [Span(*row) for row in rows]
 
 
 def pruned_ms(connection: sqlite3.Connection) -> dict[int, int]:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from control_plane.fleet.telemetry.chunk import Damaged, decode
 from control_plane.fleet.telemetry.fields import fields_of
-from control_plane.fleet.telemetry.file import chunk_of, pruned_ms, reading, series_of
+from control_plane.fleet.telemetry.file import (
+    changes_of,
+    chunk_of,
+    pruned_ms,
+    reading,
+    series_of,
+    watched,
+)
 from control_plane.fleet.telemetry.history import (
     Decoded,
     History,
@@ -15,7 +22,9 @@ from control_plane.fleet.telemetry.history import (
     raw_history,
     stepped_history,
 )
+from control_plane.fleet.telemetry.reliability import WINDOW_MS, Reliability, Span, reliability
 from control_plane.fleet.telemetry.tiers import Choice, choose
+from control_plane.identifiers import AgentId, TenantId
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +53,17 @@ def read_history(path: Path, wanted: Wanted) -> History:
             if wanted.subject in (None, subject)
         ]
     return History(choice.step_ms, subjects)
+
+
+def read_reliability(path: Path, tenant_id: TenantId, agent_id: AgentId, now_unix_ms: int) -> Reliability:
+    """Over the 30 days up to now. Raises sqlite3.Error."""
+    span = Span(now_unix_ms - WINDOW_MS, now_unix_ms)
+    if not path.exists():
+        return reliability([], [], span)
+    with reading(path) as connection:
+        connection.execute("BEGIN")
+        changes = changes_of(connection, tenant_id, agent_id, span)
+        return reliability(changes, watched(connection, span), span)
 
 
 def _chunks(

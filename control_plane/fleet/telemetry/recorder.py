@@ -15,10 +15,20 @@ from pathlib import Path
 from daalu_wire.v1 import agent_pb2
 
 from control_plane.fleet.facts import AgentFacts
+from control_plane.fleet.health_rules import Health
 from control_plane.fleet.telemetry.chunk import Chunk, Damaged
 from control_plane.fleet.telemetry.fields import Row, SubjectSample, fields_of, subjects
-from control_plane.fleet.telemetry.file import PRUNE_ROWS, SPARE_PAGES, VACUUM_PAGES, Series, TelemetryFile
-from control_plane.fleet.telemetry.tiers import TIERS, Tier
+from control_plane.fleet.telemetry.file import (
+    PRUNE_ROWS,
+    SPARE_PAGES,
+    VACUUM_PAGES,
+    ChangeRow,
+    Series,
+    TelemetryFile,
+)
+from control_plane.fleet.telemetry.reliability import WINDOW_MS, Subject, presence_of
+from control_plane.fleet.telemetry.tiers import HOUR_MS, TIERS, Tier
+from control_plane.fleet.view import Liveness
 from control_plane.store import unix_ms
 
 logger = logging.getLogger(__name__)
@@ -34,6 +44,9 @@ TELL_EVERY_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
 # Cards that came and went over the years, and the engine; an agent cannot make up any number of them.
 MAX_SUBJECTS = 128
+# Twice as long as they are looked at.
+KEEP_CHANGES_MS = 2 * WINDOW_MS
+MAX_WORDS_CHARACTERS = 500
 # How fast what is kept shrinks and grows with the room there is.
 SHRINK, GROW = 0.98, 1.01
 ROOMY = 0.9
@@ -62,12 +75,15 @@ _Key = tuple[int, int]
 
 
 class Recorder:
-    """`sampled` is for the event loop; everything else runs in the recorder's thread."""
+    """The fleet's Record: its methods are for the event loop, all else runs in the recorder's thread."""
 
     def __init__(self, path: Path, limits: Limits | None = None) -> None:
         self.path = path
         self._limits = limits or Limits()
         self._heard: deque[_Heard] = deque()
+        self._changes: deque[ChangeRow] = deque()
+        # Number of the row that says how long this process has looked.
+        self._watch: int | None = None
         # Samples that were never written.
         self.dropped_count = 0
         self._told_s = -TELL_EVERY_S
@@ -81,6 +97,7 @@ class Recorder:
         self._save_at_s = 0.0
         # How much of each tier's time is kept, so that the file stays within its limit.
         self._share = 1.0
+        self._prune_changes_ms = 0
         self._failing = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry-writer", daemon=True)
@@ -104,6 +121,19 @@ class Recorder:
                 )
             return
         self._heard.append((facts, sample, at_unix_ms))
+
+    def liveness_changed(self, facts: AgentFacts, liveness: Liveness | None, at_unix_ms: int) -> None:
+        """Notes it; beyond the limit it is dropped, and nothing is said: of samples more were."""
+        self._change(facts, Subject.PRESENCE, presence_of(liveness), "", at_unix_ms)
+
+    def health_changed(self, facts: AgentFacts, health: Health, words: str, at_unix_ms: int) -> None:
+        self._change(facts, Subject.HEALTH, health, words[:MAX_WORDS_CHARACTERS], at_unix_ms)
+
+    def _change(self, facts: AgentFacts, subject: Subject, state: str, words: str, at_unix_ms: int) -> None:
+        if len(self._changes) < self._limits.waiting_samples:
+            self._changes.append(
+                (facts.tenant_id, facts.agent_id, str(subject), at_unix_ms, str(state), words)
+            )
 
     def close(self) -> None:
         """Writes what there is and ends the thread; waits CLOSE_TIMEOUT_S for that. Again: nothing."""
@@ -142,7 +172,10 @@ class Recorder:
     def _opened(self) -> TelemetryFile:
         file = TelemetryFile.open(self.path, unix_ms())
         self._series.clear()
-        if file.is_empty():
+        is_new = file.is_empty()
+        if self._watch is None or is_new:
+            self._watch = file.watch(unix_ms())
+        if is_new:
             # Series have other numbers in a file that is new: what is in hand was of the one before.
             self._open.clear()
             self._pending.clear()
@@ -226,8 +259,12 @@ class Recorder:
             opened.due_s = None
 
     def _save(self, file: TelemetryFile, now_s: float) -> None:
-        file.save(self._pending)
+        changes = [self._changes[number] for number in range(len(self._changes))]
+        assert self._watch is not None  # noqa: S101 - set where the file was opened
+        file.save(self._pending, changes, (self._watch, unix_ms()))
         self._pending.clear()
+        for _ in changes:
+            self._changes.popleft()
         self._save_at_s = now_s + SAVE_EVERY_S
         if self._failing:
             self._failing = False
@@ -238,6 +275,9 @@ class Recorder:
         self._forget(now_unix_ms)
         deleted = [file.prune(tier, now_unix_ms - int(tier.keep_ms * self._share)) for tier in TIERS]
         size = file.size()
+        if now_unix_ms >= self._prune_changes_ms:
+            file.prune_changes(now_unix_ms - KEEP_CHANGES_MS)
+            self._prune_changes_ms = now_unix_ms + HOUR_MS
         if size.free_pages > SPARE_PAGES:
             file.give_back(VACUUM_PAGES)
         if size.used_bytes > self._limits.file_bytes:

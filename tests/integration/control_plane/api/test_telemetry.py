@@ -91,6 +91,8 @@ async def test_what_an_agent_samples_is_shown_by_rest_and_the_command_line(bench
     assert "card 0  GPU-1 (simulated)" in page
     assert "throttle: hardware thermal" in page
     assert "power" not in page
+    detail = (await bench.get(f"/agents/{bench.agent_id}")).json()
+    assert detail["reliability"]["uptime_percent"] == 100
     shown = json.loads(await asyncio.to_thread(daalu, "--json", "--points", "100", "--hours", "24"))
     assert shown["step_ms"] == 900_000
 
