@@ -93,7 +93,7 @@ class Reliability:
 
 
 def reliability(changes: Sequence[Change], watched: Sequence[Span], span: Span) -> Reliability:
-    """`changes`: in order, with the last of each subject from before the span. `watched`: when anybody looked."""
+    """`changes` in order, with the last of each subject before the span. `watched`: when anybody looked."""
     presence = [change for change in changes if change.subject is Subject.PRESENCE]
     looked = _merged(watched)
     observed_ms = up_ms = 0

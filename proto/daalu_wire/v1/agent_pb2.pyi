@@ -147,6 +147,29 @@ RECEIPT_OUTCOME_INTERRUPTED: ReceiptOutcome.ValueType  # 4
 """The engine went down while the call ran; written when the gate came back."""
 Global___ReceiptOutcome: _TypeAlias = ReceiptOutcome  # noqa: Y015
 
+class _DiagnosticVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DiagnosticVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DiagnosticVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIAGNOSTIC_VERDICT_UNSPECIFIED: _DiagnosticVerdict.ValueType  # 0
+    DIAGNOSTIC_VERDICT_PASS: _DiagnosticVerdict.ValueType  # 1
+    DIAGNOSTIC_VERDICT_WARN: _DiagnosticVerdict.ValueType  # 2
+    DIAGNOSTIC_VERDICT_FAIL: _DiagnosticVerdict.ValueType  # 3
+    DIAGNOSTIC_VERDICT_NOT_AVAILABLE: _DiagnosticVerdict.ValueType  # 4
+    """There is nothing to judge on this host, or no way to."""
+
+class DiagnosticVerdict(_DiagnosticVerdict, metaclass=_DiagnosticVerdictEnumTypeWrapper): ...
+
+DIAGNOSTIC_VERDICT_UNSPECIFIED: DiagnosticVerdict.ValueType  # 0
+DIAGNOSTIC_VERDICT_PASS: DiagnosticVerdict.ValueType  # 1
+DIAGNOSTIC_VERDICT_WARN: DiagnosticVerdict.ValueType  # 2
+DIAGNOSTIC_VERDICT_FAIL: DiagnosticVerdict.ValueType  # 3
+DIAGNOSTIC_VERDICT_NOT_AVAILABLE: DiagnosticVerdict.ValueType  # 4
+"""There is nothing to judge on this host, or no way to."""
+Global___DiagnosticVerdict: _TypeAlias = DiagnosticVerdict  # noqa: Y015
+
 @_typing.final
 class Reading(_message.Message):
     """One value read from hardware. No field set: never read."""
@@ -1033,3 +1056,121 @@ class InstallTicketKeysResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InstallTicketKeysResponse: _TypeAlias = InstallTicketKeysResponse  # noqa: Y015
+
+@_typing.final
+class RunDiagnosticsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    CLOCK_UNIX_MS_FIELD_NUMBER: _builtins.int
+    level: _builtins.int
+    """0: what is built in and instant. There are no others yet."""
+    clock_unix_ms: _builtins.int
+    """The caller's clock as it asked."""
+    def __init__(
+        self,
+        *,
+        level: _builtins.int = ...,
+        clock_unix_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_unix_ms", b"clock_unix_ms", "level", b"level"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunDiagnosticsRequest: _TypeAlias = RunDiagnosticsRequest  # noqa: Y015
+
+@_typing.final
+class DiagnosticsProgress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKS_COUNT_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    checks_count: _builtins.int
+    """How many checks there are in all."""
+    begun: _builtins.str
+    """The title of a check that begins."""
+    @_builtins.property
+    def ended(self) -> Global___DiagnosticResult: ...
+    def __init__(
+        self,
+        *,
+        checks_count: _builtins.int = ...,
+        begun: _builtins.str = ...,
+        ended: Global___DiagnosticResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "ended", b"ended", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "checks_count", b"checks_count", "ended", b"ended", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["begun", "ended"]  # noqa: Y015
+    _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
+
+Global___DiagnosticsProgress: _TypeAlias = DiagnosticsProgress  # noqa: Y015
+
+@_typing.final
+class DiagnosticResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    SAW_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    check: _builtins.str
+    """Stable, e.g. pcie."""
+    title: _builtins.str
+    verdict: Global___DiagnosticVerdict.ValueType
+    saw: _builtins.str
+    """In words: what was found, and what to do about it where something is to be done."""
+    advice: _builtins.str
+    duration_ms: _builtins.int
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___DiagnosticEvidence]: ...
+    def __init__(
+        self,
+        *,
+        check: _builtins.str = ...,
+        title: _builtins.str = ...,
+        verdict: Global___DiagnosticVerdict.ValueType = ...,
+        saw: _builtins.str = ...,
+        advice: _builtins.str = ...,
+        duration_ms: _builtins.int = ...,
+        evidence: _abc.Iterable[Global___DiagnosticEvidence] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "check", b"check", "duration_ms", b"duration_ms", "evidence", b"evidence", "saw", b"saw", "title", b"title", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiagnosticResult: _TypeAlias = DiagnosticResult  # noqa: Y015
+
+@_typing.final
+class DiagnosticEvidence(_message.Message):
+    """What was run, called or read, and what came of it. Never a key or a token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    command: _builtins.str
+    output: _builtins.str
+    def __init__(
+        self,
+        *,
+        command: _builtins.str = ...,
+        output: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiagnosticEvidence: _TypeAlias = DiagnosticEvidence  # noqa: Y015
