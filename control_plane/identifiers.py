@@ -20,6 +20,8 @@ PlanId = NewType("PlanId", str)
 ContributionId = NewType("ContributionId", str)
 SubscriptionId = NewType("SubscriptionId", str)
 TransactionId = NewType("TransactionId", str)
+ProcessId = NewType("ProcessId", str)
+PinId = NewType("PinId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -79,3 +81,11 @@ def new_subscription_id() -> SubscriptionId:
 
 def new_transaction_id() -> TransactionId:
     return TransactionId(_new("txn"))
+
+
+def new_process_id() -> ProcessId:
+    return ProcessId(_new("proc"))
+
+
+def new_pin_id() -> PinId:
+    return PinId(_new("pin"))

@@ -23,7 +23,7 @@ from control_plane.api import (
     plain_listener,
     tls_listener,
 )
-from control_plane.catalogue import CardClasses, Catalogue
+from control_plane.catalogue import CardClasses, Catalogue, load_names
 from control_plane.config import Settings
 from control_plane.economy import EconomyIndex
 from control_plane.enrolment import (
@@ -35,7 +35,7 @@ from control_plane.enrolment import (
 )
 from control_plane.fleet import Fleet, revoke
 from control_plane.fleet.telemetry import Recorder
-from control_plane.gateway import Gateway, NoCounting, NoVendors, Rooms
+from control_plane.gateway import Gateway, NoCounting, NoVendors, Rooms, Siblings
 from control_plane.identifiers import AgentId
 from control_plane.metrics import CallMeters, MetricsParts, ProcessFigures
 from control_plane.store import Store, unix_ms
@@ -112,6 +112,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     access = AccessIndex(store)
     economy = EconomyIndex(store)
     card_classes = CardClasses.load(settings.catalogue)
+    siblings = Siblings(store)
     fleet = Fleet(
         store,
         authority,
@@ -120,6 +121,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         allow_direct=settings.allow_direct,
         card_classes=card_classes,
         record=recorder,
+        orphaned_before_unix_ms=lambda: siblings.orphaned_before_unix_ms,
     )
     pin = file_key_sha256(directory.tls_certificate)
 
@@ -166,13 +168,15 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             create_invite=invite,
             revoke_agent=revoke_agent,
             refresh_access=access.refresh,
+            refresh_economy=economy.refresh,
         )
     )
     # A key of its own for the salts, so that neither use of the secret says anything of the other.
     salt_key = hmac.digest(secret, b"daalu-cache-salt", hashlib.sha256)
+    names = load_names(catalogue, settings.catalogue)
     no_vendors = NoVendors()
-    rooms = Rooms(access, fleet, economy, NoCounting(), no_vendors, no_vendors)
-    gateway = Gateway(store, rooms, api, secret=salt_key)
+    rooms = Rooms(access, fleet, economy, NoCounting(), names, no_vendors, no_vendors)
+    gateway = Gateway(store, rooms, api, secret=salt_key, processes=lambda: siblings.count)
     listeners = [tls_listener(gateway, settings.listen, directory.tls_certificate, directory.tls_key)]
     if settings.listen_plain is not None:
         listeners.append(plain_listener(gateway, settings.listen_plain))
@@ -181,6 +185,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         "economy": economy.run,
         "fleet": fleet.run,
         "gateway": gateway.run,
+        "siblings": siblings.run,
     }
 
     async def before_listening() -> None:

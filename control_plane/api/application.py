@@ -13,6 +13,7 @@ from control_plane.access import AccessIndex, OperatorToken
 from control_plane.api.access import RefreshAccess, access_routes
 from control_plane.api.agents import CreateInvite, Fleet, agent_routes
 from control_plane.api.calls import call_routes
+from control_plane.api.change import Change
 from control_plane.api.economy import economy_routes
 from control_plane.api.errors import error_body, translate_errors
 from control_plane.api.intake import Application, Intake
@@ -20,6 +21,7 @@ from control_plane.api.ledger import ledger_routes
 from control_plane.api.metrics import metrics_routes
 from control_plane.api.models import model_routes
 from control_plane.api.offers import offer_routes
+from control_plane.api.pins import pin_routes
 from control_plane.api.telemetry import telemetry_routes
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.identifiers import AgentId
@@ -44,6 +46,7 @@ class ApiParts:
     create_invite: CreateInvite
     revoke_agent: Callable[[AgentId, str], Awaitable[None]]
     refresh_access: RefreshAccess
+    refresh_economy: Callable[[], Awaitable[None]]
 
 
 def build_api(parts: ApiParts) -> Application:
@@ -55,6 +58,7 @@ def build_api(parts: ApiParts) -> Application:
         redoc_url=None,
     )
     translate_errors(application)
+    change = Change(parts.store, parts.refresh_economy)
     for routes in (
         access_routes(parts.store, parts.refresh_access),
         agent_routes(parts.store, parts.fleet, parts.create_invite, parts.revoke_agent, parts.telemetry),
@@ -62,7 +66,8 @@ def build_api(parts: ApiParts) -> Application:
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
         telemetry_routes(parts.store, parts.telemetry),
         call_routes(parts.store),
-        economy_routes(parts.store),
+        economy_routes(parts.store, change),
+        pin_routes(parts.store, change),
         ledger_routes(parts.store),
     ):
         application.include_router(routes, prefix="/api/v1")

@@ -13,8 +13,10 @@ from control_plane.catalogue.card_classes import CardClasses
 from control_plane.catalogue.catalogue import Catalogue
 from control_plane.catalogue.entry import Entry, InvalidEntry, digest_of
 from control_plane.catalogue.fit import CardFacts, Fit, Obstacle, fit, smallest_fit
+from control_plane.catalogue.names import AUTO, ModelNames, load_names
 
 __all__ = [
+    "AUTO",
     "CardClass",
     "CardClasses",
     "CardFacts",
@@ -24,8 +26,10 @@ __all__ = [
     "Fit",
     "Form",
     "InvalidEntry",
+    "ModelNames",
     "Obstacle",
     "digest_of",
     "fit",
+    "load_names",
     "smallest_fit",
 ]

@@ -15,6 +15,7 @@ from control_plane.economy.index import EconomyIndex
 from control_plane.economy.ledger import reverse
 from control_plane.economy.limits import Admitted, Limit, Limited, LimitTable
 from control_plane.economy.money import PriceTerms, Tokens
+from control_plane.economy.pins import NewPin, Pin, add_pin, end_pin, list_pins, pin_for
 from control_plane.economy.plans import NewPlan, create_plan, find_plan, list_plans
 from control_plane.economy.pools import (
     contribute,
@@ -76,12 +77,14 @@ __all__ = [
     "Limit",
     "LimitTable",
     "Limited",
+    "NewPin",
     "NewPlan",
     "NewTerms",
     "NoOffer",
     "NothingHeld",
     "Offers",
     "OwnFacts",
+    "Pin",
     "PlanTerms",
     "PolicyChange",
     "PoolCard",
@@ -101,6 +104,7 @@ __all__ = [
     "Tokens",
     "Usage",
     "VendorPlace",
+    "add_pin",
     "change_policy",
     "checkpoint",
     "contribute",
@@ -108,15 +112,18 @@ __all__ = [
     "create_plan",
     "create_pool",
     "credits_of_cards",
+    "end_pin",
     "end_subscription",
     "find_plan",
     "find_pool",
     "hold",
+    "list_pins",
     "list_plans",
     "list_pools",
     "list_prices",
     "list_subscriptions",
     "mark_paid",
+    "pin_for",
     "read_economy",
     "reap_holds",
     "resolve_role",

@@ -46,6 +46,10 @@ class EconomyIndex:
         """The pools that the tenant may use for `model` (a served name) now, and why not the others."""
         return offers(self._economy, tenant_id, model, now_unix_ms)
 
+    def priced_models(self) -> frozenset[str]:
+        """Served names that any pool has a price for, now or at some time."""
+        return frozenset(model for pool in self._economy.pools.values() for model in pool.prices)
+
     async def refresh(self) -> None:
         """Reads everything again; whoever returns from here sees every change committed before."""
         self._economy = await self._store.read(read_economy)

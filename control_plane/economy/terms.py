@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from control_plane.economy.money import PICO_PER_MICRO, PriceTerms, Tokens, charge_pico_usd
+from control_plane.economy.pins import Pin
 from control_plane.economy.ring import NO_CARDS, CardRing, PoolCard
 from control_plane.economy.roles import Role, RoleFacts
 from control_plane.identifiers import ApiKeyId, AttemptId, CallId, PlanId, PoolId, TenantId
@@ -97,6 +98,7 @@ class TenantEconomy:
     trust: TrustPolicy
     external: ExternalPolicy
     rights: tuple[PoolRight, ...]
+    pins: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

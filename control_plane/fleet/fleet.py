@@ -60,11 +60,13 @@ class Fleet:
         allow_direct: bool = False,
         card_classes: CardClasses | None = None,
         record: Record | None = None,
+        orphaned_before_unix_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         """`allow_direct`: also dial agents without a tunnel, on loopback.
 
         `card_classes` say what a card's link can do; without them that is not judged. `record` is told of
-        every sample and change.
+        every sample and change. Calls that began before `orphaned_before_unix_ms` are served by no living
+        process.
         """
         self._store = store
         self._catalogue = catalogue
@@ -72,6 +74,7 @@ class Fleet:
         self._allow_direct = allow_direct
         self._card_classes = card_classes or CardClasses()
         self._record = record
+        self._reaper = Reaper(store, orphaned_before_unix_ms)
         self._roster = Roster()
         self._members: dict[AgentId, _Member] = {}
         self._callbacks: list[Callable[[AgentId, str], None]] = []
@@ -145,7 +148,7 @@ class Fleet:
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(Reaper(self._store).run())
+            tasks.create_task(self._reaper.run())
             async for changes in watch(self._store):
                 if changes.kinds & {ChangeKind.AGENT, ChangeKind.DEPLOYMENT}:
                     await self._reload(tasks, changes.subjects or None)

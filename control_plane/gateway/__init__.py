@@ -10,5 +10,6 @@ records. On a shared card or at a vendor an attempt is made under a *hold*, whic
 from control_plane.gateway.absent import NoCounting, NoVendors
 from control_plane.gateway.gateway import Gateway, Rooms
 from control_plane.gateway.limits import Limits
+from control_plane.gateway.siblings import Siblings
 
-__all__ = ["Gateway", "Limits", "NoCounting", "NoVendors", "Rooms"]
+__all__ = ["Gateway", "Limits", "NoCounting", "NoVendors", "Rooms", "Siblings"]

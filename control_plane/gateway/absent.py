@@ -1,6 +1,6 @@
 """What stands for a part that a deployment does not have."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import NoReturn
 
 from control_plane.economy import Tokens
@@ -32,6 +32,10 @@ class NoVendors:
 
     def serving(self, model: str) -> tuple[VendorModel, ...]:
         return ()
+
+    @property
+    def models(self) -> Mapping[str, int]:
+        return {}
 
     async def connect(self, candidate: AtVendor, *, fresh: bool) -> Connection:
         _impossible()

@@ -11,7 +11,12 @@ from typing import Any
 import orjson
 
 from control_plane.gateway.errors import Condition, Refusal
-from control_plane.gateway.request import CHAT_COMPLETIONS, InferenceRequest
+from control_plane.gateway.request import (
+    CHAT_COMPLETIONS,
+    COMPLETIONS,
+    EMBEDDINGS,
+    InferenceRequest,
+)
 
 MOST_CHOICES = 8
 MOST_PROMPTS = 128
@@ -63,6 +68,8 @@ _CHAT = _SAMPLING | {
     "continue_final_message",
 }
 _COMPLETIONS = _SAMPLING | {"prompt", "suffix", "echo"}
+_EMBEDDINGS = frozenset({"model", "input", "encoding_format", "dimensions", "add_special_tokens"})
+_ALLOWED = {CHAT_COMPLETIONS: _CHAT, COMPLETIONS: _COMPLETIONS, EMBEDDINGS: _EMBEDDINGS}
 # Known, and of no use to a card: who asks, and what OpenAI's own service does with it.
 _DROPPED = frozenset(
     {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "verbosity"}
@@ -73,14 +80,17 @@ _OURS = frozenset({"priority", "cache_salt", "request_id"})
 
 def check_shared(request: InferenceRequest) -> None:
     """Raises Refusal with the field at fault."""
-    allowed = _CHAT if request.path == CHAT_COMPLETIONS else _COMPLETIONS
+    allowed = _ALLOWED[request.path]
     for field, value in request.body.items():
         if field not in allowed and field not in _DROPPED and field not in _OURS and value is not None:
             raise _refused(field, "is not served on shared cards; leave it out")
     if request.choices > MOST_CHOICES:
         raise _refused("n", f"is {MOST_CHOICES} at most on shared cards")
     if request.prompts > MOST_PROMPTS:
-        raise _refused("prompt", f"has {MOST_PROMPTS} texts at most on shared cards")
+        raise _refused(
+            "input" if request.path == EMBEDDINGS else "prompt",
+            f"has {MOST_PROMPTS} texts at most on shared cards",
+        )
     for field in ("logprobs", "top_logprobs"):
         value = request.body.get(field)
         if isinstance(value, int) and not isinstance(value, bool) and value > MOST_LOGPROBS:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from control_plane.access import Principal
-from control_plane.economy import Tokens
+from control_plane.catalogue import AUTO, ModelNames
+from control_plane.economy import Tokens, pin_for
 from control_plane.gateway.allowlist import check_shared
 from control_plane.gateway.connection import Connection, Fault, UpstreamFailed
 from control_plane.gateway.dispatch import CardDispatch, VendorDispatch
@@ -19,6 +20,7 @@ from control_plane.gateway.errors import ClientGone, Condition, Refusal, error_e
 from control_plane.gateway.holds import Denied, Holds, Reserving, ending_of
 from control_plane.gateway.limits import Limits
 from control_plane.gateway.metering import StreamMeter, usage_of_answer
+from control_plane.gateway.models import own_models, reachable_models
 from control_plane.gateway.ports import AnswerText, Client, Counting, Economy, Fleet, Headers, Vendors
 from control_plane.gateway.record import AttemptRecord, CallRecord
 from control_plane.gateway.refusals import nobody_could
@@ -41,6 +43,7 @@ from control_plane.router import (
     TenantFacts,
     ThirdPartyCard,
     World,
+    choose_model,
     plan,
 )
 from control_plane.store import unix_ms
@@ -61,6 +64,7 @@ class Parts:
     fleet: Fleet
     economy: Economy
     counting: Counting
+    names: ModelNames
     vendors: Vendors
     cards: CardDispatch
     at_vendors: VendorDispatch
@@ -85,24 +89,39 @@ async def serve(
 def _plan(
     parts: Parts, principal: Principal, purpose: Purpose, request: InferenceRequest
 ) -> Plan[AnyCandidate]:
-    offers = parts.economy.offers(principal.tenant_id, request.model, unix_ms())
-    tenant = TenantFacts(principal.tenant_id, offers, parts.economy.tenant(principal.tenant_id).external)
+    model = _model(parts, principal, purpose, request)
+    offers = parts.economy.offers(principal.tenant_id, model, unix_ms())
+    terms = parts.economy.tenant(principal.tenant_id)
+    pin = pin_for(terms.pins, model, purpose)
+    tenant = TenantFacts(principal.tenant_id, offers, terms.external, pin)
     world = World(
         parts.fleet.view,
         parts.in_flight.counts,
         parts.breakers.open_at(time.monotonic()),
         parts.counting.models,
-        () if purpose is Purpose.CODING else parts.vendors.serving(request.model),
+        () if purpose is Purpose.CODING else parts.vendors.serving(model),
     )
     kind = CodingCall if purpose is Purpose.CODING else GeneralCall
     call = kind(
-        request.model,
+        model,
         request.prompt_characters,
         request.max_tokens,
         request.text_only,
         affinity_of(request) if offers.usable else 0,
     )
     return plan(call, tenant, world)
+
+
+def _model(parts: Parts, principal: Principal, purpose: Purpose, request: InferenceRequest) -> str:
+    """The served name of what the client asked for, by whatever name."""
+    model = parts.names.served_name(request.model)
+    if model != AUTO:
+        return model
+    view, tenant_id = parts.fleet.view, principal.tenant_id
+    reachable = reachable_models(
+        view, parts.economy, parts.vendors, parts.counting.models, tenant_id, unix_ms()
+    )
+    return choose_model(purpose, own_models(view, tenant_id), reachable, parts.names) or model
 
 
 class _Call:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from control_plane.access import Principal
+from control_plane.catalogue import ModelNames
 from control_plane.economy import LimitTable
 from control_plane.fleet import Liveness
 from control_plane.gateway.asgi import (
@@ -29,14 +30,14 @@ from control_plane.gateway.dispatch import CardDispatch, VendorDispatch
 from control_plane.gateway.errors import ClientGone, Condition, Refusal
 from control_plane.gateway.holds import Reserving
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.models import list_body, reachable_models
+from control_plane.gateway.models import list_body, model_objects, reachable_models
 from control_plane.gateway.pool import Pool
 from control_plane.gateway.ports import Access, Counting, Economy, Fleet, Vendors
 from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, read_request
 from control_plane.gateway.streams import InFlight
 from control_plane.identifiers import AgentId
 from control_plane.router import Breakers, RetryBudget
-from control_plane.store import Store
+from control_plane.store import Store, unix_ms
 from control_plane.store.tables import Purpose
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Rooms:
     fleet: Fleet
     economy: Economy
     counting: Counting
+    names: ModelNames
     vendors: Vendors
     at_vendors: VendorDispatch
 
@@ -89,6 +91,7 @@ class Gateway:
             fleet=rooms.fleet,
             economy=rooms.economy,
             counting=rooms.counting,
+            names=rooms.names,
             vendors=rooms.vendors,
             cards=CardDispatch(rooms.fleet, self._pool, secret),
             at_vendors=rooms.at_vendors,
@@ -193,8 +196,16 @@ class Gateway:
             return await asyncio.to_thread(read_request, path, body)
 
     async def _models(self, path: str, principal: Principal, client: AsgiClient) -> None:
-        view = self._parts.fleet.view
-        models = reachable_models(view, principal.tenant_id, self._started_unix_s)
+        parts = self._parts
+        contexts = reachable_models(
+            parts.fleet.view,
+            parts.economy,
+            parts.vendors,
+            parts.counting.models,
+            principal.tenant_id,
+            unix_ms(),
+        )
+        models = model_objects(contexts, self._started_unix_s)
         if path == MODELS_PATH:
             await _send_json(client, 200, list_body(models))
             return
@@ -203,7 +214,7 @@ class Gateway:
             if model["id"] == wanted:
                 await _send_json(client, 200, orjson.dumps(model))
                 return
-        message = f"the model {wanted[:200]!r} does not exist or no card of yours serves it now"
+        message = f"the model {wanted[:200]!r} does not exist or nothing that you may use serves it now"
         raise Refusal(Condition.MODEL_NOT_FOUND, message, param="model")
 
     def _authenticate(self, headers: RequestHeaders) -> Principal:

@@ -1,6 +1,6 @@
 """What the gateway needs of other rooms and of its transport."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Protocol
 
 from control_plane.access import Principal
@@ -35,6 +35,8 @@ class Economy(Protocol):
 
     def offers(self, tenant_id: TenantId, model: str, now_unix_ms: int) -> Offers: ...
 
+    def priced_models(self) -> frozenset[str]: ...
+
 
 class AnswerText(Protocol):
     """What a client was given of one answer, kept to be counted."""
@@ -68,6 +70,11 @@ class Vendors(Protocol):
 
     def serving(self, model: str) -> tuple[VendorModel, ...]:
         """In the order in which to try them."""
+        ...
+
+    @property
+    def models(self) -> Mapping[str, int]:
+        """Served names, and the largest context that a vendor has for each."""
         ...
 
 

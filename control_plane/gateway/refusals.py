@@ -1,5 +1,6 @@
 """Why nobody could serve a call, as the refusal that its client gets. Pure."""
 
+from control_plane.catalogue import AUTO
 from control_plane.gateway.connection import Fault
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.holds import Denied
@@ -26,6 +27,9 @@ def nobody_could(record: CallRecord, failure: AttemptFailed | None, denied: Deni
         return Refusal(denied.condition, denied.denial.words)
     plan, model = record.plan, record.request.model[:200]
     why = reasons_in_words(plan)
+    if model == AUTO:
+        message = f"no model that you may use can be reached now: {why}"
+        return Refusal(Condition.NO_CAPACITY, message, headers={"retry-after": str(RETRY_AFTER_S)})
     if not plan.model_is_known:
         message = f"the model {model!r} does not exist or nothing that you may use serves it: {why}"
         return Refusal(Condition.MODEL_NOT_FOUND, message, param="model")

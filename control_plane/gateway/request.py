@@ -11,7 +11,8 @@ from control_plane.gateway.exact_json import NotExact, parse
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
-INFERENCE_PATHS = frozenset({CHAT_COMPLETIONS, COMPLETIONS})
+EMBEDDINGS = "/v1/embeddings"
+INFERENCE_PATHS = frozenset({CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS})
 
 # The gateway's to set: where a client sends one, it is dropped.
 _OURS = frozenset({"priority", "cache_salt", "request_id"})
@@ -38,7 +39,7 @@ class InferenceRequest:
     prompt_characters: int
     # The most tokens that all prompts together can have: no tokenizer makes more of them than bytes.
     prompt_tokens_bound: int
-    # Prompts in one request: more than one only at /v1/completions.
+    # Prompts in one request: one where the path takes messages.
     prompts: int
     # No pictures, sound or files.
     text_only: bool
@@ -72,6 +73,8 @@ def read_request(path: str, raw: bytes) -> InferenceRequest:
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise _wrong("model", "a model's name")
+    if path == EMBEDDINGS:
+        return _embedding_request(body, model, len(raw))
     streamed = _boolean(body, "stream")
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
@@ -106,6 +109,27 @@ def read_request(path: str, raw: bytes) -> InferenceRequest:
     )
 
 
+def _embedding_request(body: dict[str, Any], model: str, raw_bytes: int) -> InferenceRequest:
+    # Generates nothing, so there is no output to limit or to hold for.
+    characters, prompts = _prompt_characters(body.get("input"), "input")
+    if body.get("input") is None:
+        raise _wrong("input", "text or a list")
+    return InferenceRequest(
+        path=EMBEDDINGS,
+        body=body,
+        model=model,
+        streamed=False,
+        choices=1,
+        max_tokens=0,
+        prompt_characters=characters,
+        prompt_tokens_bound=_prompt_bound(body, raw_bytes),
+        prompts=prompts,
+        text_only=True,
+        wants_usage=False,
+        wants_running_usage=False,
+    )
+
+
 def for_engine(
     request: InferenceRequest, fields: EngineFields, client_body: dict[str, Any] | None = None
 ) -> bytes:
@@ -115,7 +139,7 @@ def for_engine(
     """
     source = request.body if client_body is None else client_body
     body = {key: value for key, value in source.items() if key not in _OURS}
-    if fields.max_tokens is not None:
+    if fields.max_tokens is not None and request.path != EMBEDDINGS:
         newer = body.get("max_completion_tokens") is not None
         body["max_completion_tokens" if newer else "max_tokens"] = fields.max_tokens
     body["model"] = fields.served_name
@@ -171,7 +195,7 @@ def _message_characters(messages: object) -> tuple[int, bool]:
     return characters, text_only
 
 
-def _prompt_characters(prompt: object) -> tuple[int, int]:
+def _prompt_characters(prompt: object, param: str = "prompt") -> tuple[int, int]:
     """Characters of the longest prompt, and how many prompts there are."""
     if isinstance(prompt, str):
         return len(prompt), 1
@@ -183,7 +207,7 @@ def _prompt_characters(prompt: object) -> tuple[int, int]:
         return max((len(entry) for entry in prompt if isinstance(entry, str)), default=0), len(prompt)
     if prompt is None:
         return 0, 1
-    raise _wrong("prompt", "text or a list")
+    raise _wrong(param, "text or a list")
 
 
 def _prompt_bound(body: dict[str, Any], raw_bytes: int) -> int:
@@ -204,7 +228,7 @@ def affinity_of(request: InferenceRequest) -> int:
     length = 0
     messages = request.body.get("messages")
     contents = [each.get("content") for each in messages] if isinstance(messages, list) else []
-    for text in contents or [request.body.get("prompt")]:
+    for text in contents or [request.body.get("prompt", request.body.get("input"))]:
         texts.append(text if isinstance(text, str) else repr(text)[:_AFFINITY_CHARACTERS])
         length += len(texts[-1])
         if length >= _AFFINITY_CHARACTERS:

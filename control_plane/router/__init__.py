@@ -20,6 +20,7 @@ from control_plane.router.candidates import (
     Reason,
     ThirdPartyCard,
 )
+from control_plane.router.choice import choose_model
 from control_plane.router.decision import AttemptEnd, Denial, decision_json, reasons_in_words
 from control_plane.router.facts import (
     CallFacts,
@@ -59,6 +60,7 @@ __all__ = [
     "ThirdPartyCard",
     "VendorModel",
     "World",
+    "choose_model",
     "decision_json",
     "is_reachable",
     "plan",

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     NO_CARDS = "no_cards"
     UNTRUSTED_CARDS = "untrusted_cards"
     NOT_ENTITLED = "not_entitled"
+    PINNED_ELSEWHERE = "pinned_elsewhere"
     # Of vendors.
     EXTERNAL_NOT_ALLOWED = "external_not_allowed"
     OVERAGE_STOPS = "overage_stops"

@@ -3,7 +3,7 @@
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
-from control_plane.economy import ExternalPolicy, Offers, PriceTerms
+from control_plane.economy import ExternalPolicy, Offers, Pin, PriceTerms
 from control_plane.fleet import FleetView
 from control_plane.identifiers import AgentId, TenantId
 
@@ -48,6 +48,8 @@ class TenantFacts:
     # The pools that it may use for this call's model, under what terms.
     offers: Offers = field(default_factory=Offers)
     external: ExternalPolicy = field(default_factory=ExternalPolicy)
+    # Where alone this call may go, if an administrator said so.
+    pin: Pin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar, overload
 
-from control_plane.economy import LeftOutPool
+from control_plane.economy import LeftOutPool, Pin
 from control_plane.fleet import Liveness
 from control_plane.router.candidates import (
     AnyCandidate,
@@ -21,6 +21,7 @@ from control_plane.store.economy_tables import Overage
 from control_plane.store.tables import Tier
 
 C_co = TypeVar("C_co", covariant=True)
+Candidate = TypeVar("Candidate", bound=AnyCandidate)
 
 # Reasons that say nothing of whether the model exists for the tenant.
 _UNRELATED = (
@@ -75,9 +76,9 @@ def plan(call: CallFacts, tenant: TenantFacts, world: World) -> OpenPlan:
 
     Looks at the tenant's own agents and at a few of each pool's: the size of the fleet costs nothing.
     """
-    return (
-        _within_perimeter(call, tenant, world) if isinstance(call, CodingCall) else _open(call, tenant, world)
-    )
+    if isinstance(call, CodingCall):
+        return _obeying(tenant.pin, _within_perimeter(call, tenant, world))
+    return _obeying(tenant.pin, _open(call, tenant, world))
 
 
 def _within_perimeter(call: CodingCall, tenant: TenantFacts, world: World) -> PerimeterPlan:
@@ -126,6 +127,39 @@ def _own(call: CallFacts, tenant: TenantFacts, world: World) -> tuple[list[OwnCa
 def _preference(candidate: OwnCard) -> tuple[bool, float, str]:
     # A suspect agent is still good, but only if no live one is left.
     return candidate.agent.liveness is not Liveness.LIVE, candidate.load, candidate.agent.agent_id
+
+
+def _obeying(pin: Pin | None, plan: Plan[Candidate]) -> Plan[Candidate]:
+    if pin is None:
+        return plan
+    kept: list[Candidate] = []
+    left_out: list[LeftOut] = []
+    for candidate in plan.candidates:
+        if _is_pinned(pin, candidate):
+            kept.append(candidate)
+        else:
+            left_out.append(_pinned_elsewhere(pin, candidate))
+    return Plan(tuple(kept), (*plan.left_out, *left_out))
+
+
+def _is_pinned(pin: Pin, candidate: AnyCandidate) -> bool:
+    if candidate.tier is not pin.tier:
+        return False
+    if isinstance(candidate, AtVendor):
+        return True
+    pool_id = None if isinstance(candidate, OwnCard) else candidate.offer.pool_id
+    return pin.pool_id in (None, pool_id) and pin.agent_id in (None, candidate.agent.agent_id)
+
+
+def _pinned_elsewhere(pin: Pin, candidate: AnyCandidate) -> LeftOut:
+    words = f"an administrator pinned these calls to the tier {pin.tier}"
+    if pin.pool_id is not None or pin.agent_id is not None:
+        words += f" ({pin.agent_id or pin.pool_id})"
+    if isinstance(candidate, AtVendor):
+        return LeftOut(candidate.tier, Reason.PINNED_ELSEWHERE, words)
+    agent = candidate.agent
+    pool = None if isinstance(candidate, OwnCard) else candidate.offer.pool_name
+    return LeftOut(candidate.tier, Reason.PINNED_ELSEWHERE, words, agent.agent_id, agent.name, pool)
 
 
 _WORDS = {

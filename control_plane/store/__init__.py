@@ -7,16 +7,20 @@ durable. *Changes* tell every process which kinds of rows to read again.
 from control_plane.store.changes import EVERYTHING, Changes, announce, watch
 from control_plane.store.clock import unix_ms
 from control_plane.store.database import DatabaseIsNewer, Store
+from control_plane.store.processes import Living, beat, end
 from control_plane.store.writer import WriterClosed, WriterOverloaded
 
 __all__ = [
     "EVERYTHING",
     "Changes",
     "DatabaseIsNewer",
+    "Living",
     "Store",
     "WriterClosed",
     "WriterOverloaded",
     "announce",
+    "beat",
+    "end",
     "unix_ms",
     "watch",
 ]

@@ -11,6 +11,7 @@ import uvicorn
 from sqlmodel import col, select
 
 from control_plane.access import Principal
+from control_plane.catalogue import ModelNames
 from control_plane.economy import EconomyIndex
 from control_plane.fleet import AgentView, EngineView, FleetView, Liveness, TicketKey
 from control_plane.gateway import Gateway, Limits, NoCounting, NoVendors, Rooms
@@ -63,6 +64,9 @@ def fleet_view(*agents: AgentView) -> FleetView:
     for agent in agents:
         by_tenant[agent.tenant_id] = (*by_tenant.get(agent.tenant_id, ()), agent)
     return FleetView({agent.agent_id: agent for agent in agents}, by_tenant)
+
+
+NAMES = ModelNames({"tiny-random-llama": "tiny", "alias-of-tiny": "tiny"})
 
 
 class FixedFleet:
@@ -196,7 +200,7 @@ async def serving(
     economy = EconomyIndex(store)
     await economy.refresh()
     external = vendors or NoVendors()
-    rooms = Rooms(FixedAccess(), fleet, economy, counting or NoCounting(), external, external)
+    rooms = Rooms(FixedAccess(), fleet, economy, counting or NoCounting(), NAMES, external, external)
     paths: list[str] = []
 
     async def fallback(scope: Any, receive: Any, send: Any) -> None:

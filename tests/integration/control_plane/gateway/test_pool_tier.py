@@ -12,7 +12,7 @@ import openai
 import pytest
 from sqlmodel import Session, select
 
-from control_plane.economy import verify, withdraw
+from control_plane.economy import NewPin, add_pin, start_subscription, verify, withdraw
 from control_plane.fleet import AgentView, Health, Liveness
 from control_plane.gateway import Limits
 from control_plane.store import Store
@@ -21,11 +21,13 @@ from control_plane.store.economy_tables import (
     AttemptTerms,
     Billing,
     LedgerEntry,
+    Plan,
+    Pool,
     QuotaMonth,
     TrustPolicy,
     UsageRecord,
 )
-from control_plane.store.tables import Agent
+from control_plane.store.tables import Agent, Tenant, Tier
 from tests.support.gateway import CODING_KEY, KEY, OTHER_CODING_KEY, OTHER_KEY, Front, engine_view, serving
 from tests.support.gateway_engine import (
     END,
@@ -511,3 +513,49 @@ async def test_a_general_key_of_the_card_owner_may_not_undeclare_coding(sqlite_s
                 await http.post(f"{here.front.url}/v1/chat/completions", json=ASK)
         assert here.lent.connections == 0
         assert (await here.post(ASK, CODING_KEY)).headers["x-daalu-tier"] == "own"
+
+
+async def test_a_pinned_call_goes_where_it_is_pinned_and_nowhere_else(sqlite_store: Store) -> None:
+    def pin(session: Session) -> None:
+        new = NewPin(session.get_one(Tenant, "ten-a"), "tiny", None, Tier.POOL)
+        add_pin(session, new, actor="test")
+        plan = session.exec(select(Plan)).one()
+        pool = session.exec(select(Pool)).one()
+        owner = session.get_one(Tenant, "ten-a")
+        start_subscription(session, tenant=owner, pool=pool, plan=plan, actor="test")
+
+    async with market(sqlite_store) as here:
+        await here.front.store.write(pin)
+        await here.front.economy.refresh()
+        reply = await here.post(ASK, KEY)
+        assert reply.headers["x-daalu-tier"] == "pool", "the own card is left out"
+        call = json.loads((await here.front.only_call()).decision)
+        assert [left["code"] for left in call["left_out"]] == ["pinned_elsewhere"]
+
+
+@pytest.mark.parametrize("model", ["tiny-random-llama", "alias-of-tiny", "auto"])
+async def test_a_model_may_be_asked_for_by_any_of_its_names(sqlite_store: Store, model: str) -> None:
+    async with market(sqlite_store, lent=False) as here:
+        reply = await here.post({**ASK, "model": model})
+        assert (reply.status_code, reply.headers["x-daalu-model"]) == (200, "tiny")
+        assert (await here.hosted.wait_for(1)).json["model"] == "tiny"
+        assert (await here.front.only_call()).model == model, "the record says what was asked for"
+
+
+async def test_embeddings_are_charged_for_their_prompts_alone(sqlite_store: Store) -> None:
+    async def embeds(exchange: Exchange) -> None:
+        vector = {"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}
+        usage = {"prompt_tokens": 7, "total_tokens": 7, "completion_tokens": 0}
+        await exchange.send_json({"object": "list", "model": "tiny", "data": [vector], "usage": usage})
+
+    async with market(sqlite_store, lent=False, scripts=(embeds,)) as here:
+        async with openai.AsyncOpenAI(
+            base_url=f"{here.front.url}/v1", api_key=OTHER_KEY, max_retries=0
+        ) as ai:
+            found = await ai.embeddings.create(model="tiny", input="hi", encoding_format="float")
+        assert found.data[0].embedding == [0.5, -0.5]
+        sent = (await here.hosted.wait_for(1)).json
+        assert "max_tokens" not in sent
+        used = await here.usage()
+        assert (used.prompt_tokens, used.completion_tokens) == (7, 0)
+        assert used.charge_pico_usd == 7 * PRICE.input_micro_usd_per_mtok
