@@ -34,6 +34,7 @@ from control_plane.enrolment import (
     file_key_sha256,
 )
 from control_plane.fleet import Fleet, revoke
+from control_plane.fleet.diagnostics import DiagnosticRuns
 from control_plane.fleet.telemetry import Recorder
 from control_plane.gateway import Gateway, NoCounting, NoVendors, Rooms, Siblings
 from control_plane.identifiers import AgentId
@@ -123,6 +124,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         record=recorder,
         orphaned_before_unix_ms=lambda: siblings.orphaned_before_unix_ms,
     )
+    diagnostics = DiagnosticRuns(store, fleet)
     pin = file_key_sha256(directory.tls_certificate)
 
     async def invite(tenant_id: str) -> tuple[str, int]:
@@ -154,6 +156,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             fleet=fleet,
             catalogue=catalogue,
             card_classes=card_classes,
+            diagnostics=diagnostics,
             telemetry=directory.telemetry,
             operator_token=OperatorToken.load(directory.operator_token),
             access=access,
@@ -184,6 +187,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         "API keys": access.run,
         "economy": economy.run,
         "fleet": fleet.run,
+        "diagnostics": diagnostics.run,
         "gateway": gateway.run,
         "siblings": siblings.run,
     }

@@ -26,6 +26,12 @@ _READINGS = (
     "retired_pages_count",
     "remapped_rows_count",
 )
+_ECC = {
+    "ecc_corrected_count": "errors corrected",
+    "ecc_uncorrected_count": "not corrected",
+    "retired_pages_count": "pages retired",
+    "remapped_rows_count": "rows remapped",
+}
 _HOLDS_BACK = {
     agent_pb2.THROTTLE_REASON_HARDWARE_SLOWDOWN: "hardware slowdown",
     agent_pb2.THROTTLE_REASON_SOFTWARE_THERMAL: "heat",
@@ -121,15 +127,10 @@ def _nvml_calls(sample: agent_pb2.CardSample) -> Finding:
 
 
 def _ecc(sample: agent_pb2.CardSample) -> Finding:
-    names = ("ecc_corrected_count", "ecc_uncorrected_count", "retired_pages_count", "remapped_rows_count")
-    values = {name: _value(getattr(sample, name)) for name in names}
+    values = {name: _value(getattr(sample, name)) for name in _ECC}
     if all(value is None for value in values.values()):
         return Finding(Verdict.NOT_AVAILABLE, "no ECC memory, or it is switched off")
-    shown = [
-        f"{value:.0f} {name.removesuffix('_count').replace('_', ' ')}"
-        for name, value in values.items()
-        if value is not None
-    ]
+    shown = [f"{value:.0f} {_ECC[name]}" for name, value in values.items() if value is not None]
     saw = ", ".join(shown)
     evidence = (Evidence(f"ECC counters of card {sample.index} since the driver was loaded", saw),)
     if values["ecc_uncorrected_count"]:

@@ -14,6 +14,7 @@ from control_plane.api.access import RefreshAccess, access_routes
 from control_plane.api.agents import CreateInvite, Fleet, agent_routes
 from control_plane.api.calls import call_routes
 from control_plane.api.change import Change
+from control_plane.api.diagnostics import Runs, diagnostic_routes
 from control_plane.api.economy import economy_routes
 from control_plane.api.errors import error_body, translate_errors
 from control_plane.api.intake import Application, Intake
@@ -37,6 +38,7 @@ class ApiParts:
     fleet: Fleet
     catalogue: Iterable[Entry]
     card_classes: CardClasses
+    diagnostics: Runs
     # The file of telemetry's history.
     telemetry: Path
     operator_token: OperatorToken
@@ -65,6 +67,7 @@ def build_api(parts: ApiParts) -> Application:
         model_routes(parts.catalogue),
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
         telemetry_routes(parts.store, parts.telemetry),
+        diagnostic_routes(parts.store, parts.diagnostics),
         call_routes(parts.store),
         economy_routes(parts.store, change),
         pin_routes(parts.store, change),

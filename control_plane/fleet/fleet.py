@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass
 
 import grpc
@@ -26,7 +26,7 @@ from control_plane.fleet.status import AgentStatus
 from control_plane.fleet.tickets import TicketKey, derive_ticket_key
 from control_plane.fleet.view import FleetView
 from control_plane.identifiers import AgentId
-from control_plane.store import Store, watch
+from control_plane.store import Store, unix_ms, watch
 from control_plane.store.tables import ChangeKind, Connection
 
 logger = logging.getLogger(__name__)
@@ -145,6 +145,11 @@ class Fleet:
         stub = stub_of(self._connected(agent_id))
         await stub.Resume(agent_pb2.ResumeRequest(), timeout=CALL_TIMEOUT_S)
 
+    def diagnose(self, agent_id: AgentId) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
+        """Has the agent look its host over. Raises Unknown and NotConnected at once; what it gives raises
+        grpc.aio.AioRpcError."""
+        return _diagnose(self._connected(agent_id))
+
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -224,3 +229,13 @@ class Fleet:
             problem = member.link.state.status().problems.get("connection", "not connected yet")
             raise NotConnected(f"agent {member.link.state.facts.name} cannot be asked now: {problem}")
         return member.link.channel
+
+
+async def _diagnose(channel: grpc.aio.Channel) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
+    request = agent_pb2.RunDiagnosticsRequest(clock_unix_ms=unix_ms())
+    call = stub_of(channel).RunDiagnostics(request)
+    try:
+        async for progress in call:
+            yield progress
+    finally:
+        call.cancel()
