@@ -12,7 +12,13 @@ from control_plane.identifiers import AgentId, TenantId
 # Raw samples further apart than this have a gap between them: as long as an agent takes to be suspect.
 GAP_MS = 5 * RAW.step_ms
 
+_PARTS = 4
+# Up to here a 32-bit float has every whole number.
+_WHOLE = 2.0**24
+
 Columns = Sequence[Sequence[float]]
+# Of one step: count, mean, least and most.
+Parts = tuple[float, float, float, float]
 # A slot and its chunk's columns.
 Decoded = tuple[int, Columns]
 
@@ -86,7 +92,9 @@ def raw_history(
                 each.gap()
         moments.append(moment_ms)
         for place, each_field in fields:
-            _append(values[each_field.name], [columns[1 + place][row]] * 4)
+            value = columns[1 + place][row]
+            known = None if math.isnan(value) else (1.0, value, value, value)
+            _append(values[each_field.name], known)
     return SubjectHistory(*subject, moments, values)
 
 
@@ -94,23 +102,28 @@ def stepped_history(
     wanted: Wanted, subject: tuple[str, int | None, bool], chunks: Iterable[Decoded], choice: Choice
 ) -> SubjectHistory:
     """A point for every step of the range."""
-    fields = _fields(wanted, subject[0])
     step_ms = choice.step_ms
     first = wanted.from_unix_ms // step_ms
     count = -(-wanted.to_unix_ms // step_ms) - first
-    folded: list[dict[str, list[float]]] = [{} for _ in range(count)]
+    placed = []
     for slot, columns in chunks:
-        for row, offset in enumerate(columns[0]):
-            point = choice.tier.moment_ms(slot, offset) // step_ms - first
-            if 0 <= point < count:
-                for place, each in fields:
-                    at = 1 + 4 * place
-                    parts = [columns[at + part][row] for part in range(4)]
-                    folded[point][each.name] = _merged(folded[point].get(each.name), parts, each)
-    values = {each.name: Values(each) for _, each in fields}
-    for parts_by_name in folded:
-        for name, each_values in values.items():
-            _append(each_values, parts_by_name.get(name))
+        points = [choice.tier.moment_ms(slot, offset) // step_ms - first for offset in columns[0]]
+        placed.append((columns, [(row, point) for row, point in enumerate(points) if 0 <= point < count]))
+    values = {}
+    for place, each in _fields(wanted, subject[0]):
+        # By columns: a page has thousands of values, and what is looked up once is not looked up for each.
+        at = 1 + _PARTS * place
+        folded: list[Parts | None] = [None] * count
+        for columns, rows in placed:
+            counts, means, leasts, mosts = columns[at : at + _PARTS]
+            for row, point in rows:
+                if counts[row]:
+                    parts = counts[row], means[row], leasts[row], mosts[row]
+                    before = folded[point]
+                    folded[point] = parts if before is None else _merged(before, parts, each)
+        values[each.name] = one = Values(each)
+        for known in folded:
+            _append(one, known)
     return SubjectHistory(*subject, [(first + point) * step_ms for point in range(count)], values)
 
 
@@ -123,23 +136,19 @@ def _fields(wanted: Wanted, subject: str) -> list[tuple[int, Field]]:
     ]
 
 
-def _merged(before: list[float] | None, parts: list[float], kind_of: Field) -> list[float]:
-    if before is None or not before[COUNT]:
-        return parts
-    if not parts[COUNT]:
-        return before
+def _merged(before: Parts, parts: Parts, reading: Field) -> Parts:
     count = before[COUNT] + parts[COUNT]
     most = (
         float(int(before[MOST]) | int(parts[MOST]))
-        if kind_of.kind is Kind.FLAGS
+        if reading.kind is Kind.FLAGS
         else max(before[MOST], parts[MOST])
     )
     mean = (before[MEAN] * before[COUNT] + parts[MEAN] * parts[COUNT]) / count
-    return [count, mean, min(before[LEAST], parts[LEAST]), most]
+    return count, mean, min(before[LEAST], parts[LEAST]), most
 
 
-def _append(values: Values, parts: Sequence[float] | None) -> None:
-    if parts is None or math.isnan(parts[MOST]):
+def _append(values: Values, parts: Parts | None) -> None:
+    if parts is None:
         values.gap()
     elif values.reading.kind is Kind.FLAGS:
         values.gap()
@@ -152,5 +161,5 @@ def _append(values: Values, parts: Sequence[float] | None) -> None:
 
 
 def _short(value: float) -> float:
-    """Without the digits that a 32-bit float has not."""
-    return float(f"{value:.7g}")
+    """Without the digits that a 32-bit float has not. Most readings are whole numbers, and need no look."""
+    return value if value.is_integer() and abs(value) < _WHOLE else float(f"{value:.7g}")
