@@ -17,13 +17,13 @@ from daalu_wire.v1 import agent_pb2
 
 from control_plane.catalogue import CardClasses
 from control_plane.fleet import AgentStatus, FleetView, identity_of
-from control_plane.fleet.facts import AgentFacts, Desired
+from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.state import AgentState
 from control_plane.fleet.telemetry import Recorder, Wanted, read_history
-from control_plane.identifiers import AgentId, TenantId
+from control_plane.identifiers import AgentId
 from control_plane.metrics import OPERATORS, CallMeters, MetricsParts, ProcessFigures, look, render
 from control_plane.store import unix_ms
-from control_plane.store.tables import Connection
+from tests.support.telemetry import agent_facts
 
 AGENTS = 1_000
 AGENTS_OF_A_TENANT = 10
@@ -39,20 +39,7 @@ RANGES_MIN = (5, 60, 24 * 60, 7 * 24 * 60)
 
 
 def facts(number: int) -> AgentFacts:
-    return AgentFacts(
-        agent_id=AgentId(f"agt-{number}"),
-        tenant_id=TenantId(f"ten-{number // AGENTS_OF_A_TENANT}"),
-        name=f"host-{number}",
-        connection=Connection.TUNNEL,
-        host="fd00::2",
-        rpc_port=7443,
-        engine_port=7400,
-        tls_key_sha256=b"",
-        certificate_pem="",
-        certificate_expires_unix_ms=0,
-        ticket_key_generation=1,
-        desired=Desired(None, 0),
-    )
+    return agent_facts(f"agt-{number}", f"ten-{number // AGENTS_OF_A_TENANT}")
 
 
 def sample(number: int, at_unix_ms: int, chance: random.Random) -> agent_pb2.TelemetrySample:
