@@ -11,7 +11,7 @@ from typing import Self
 
 from daalu_wire.v1 import agent_pb2
 
-from agent.cards import CardReader, NvmlReader, SimulatedReader
+from agent.cards import KERNEL_LOG, CardReader, NvmlReader, SimulatedReader
 from agent.config import AgentConfig
 from agent.diagnostics import Examination, Subject
 from agent.engine import Engine, EngineBehind, EngineSettings, has_card, left_behind
@@ -199,7 +199,7 @@ async def _with_cards(snapshot: Snapshot, cards: CardReader) -> Snapshot:
 
 def _card_reader(config: AgentConfig, identity: Identity | None) -> CardReader:
     if config.simulated_card is None:
-        return NvmlReader()
+        return NvmlReader(kernel_log=KERNEL_LOG)
     return SimulatedReader(config.simulated_card, seed=identity.agent_id if identity else "")
 
 

@@ -3,12 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pynvml
 from daalu_wire.v1 import agent_pb2
 
 from agent.cards import fields
 from agent.cards.readings import CardLost, text_reading, words
+from agent.cards.xid import KernelLog
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +45,11 @@ class NvmlSession:
     Cards that were seen once stay known: one that the driver does not find any more is lost, not forgotten.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock`: monotonic seconds."""
+    def __init__(self, kernel_log: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """`kernel_log`: where the driver's complaints are read; None: nowhere. `clock`: monotonic seconds."""
+        self._log = None if kernel_log is None else KernelLog(kernel_log)
+        # By UUID, and remembered: a card that is lost does not say any more where it sits.
+        self._bus_ids: dict[str, str] = {}
         self._clock = clock
         self._open = False
         self._handles: dict[int, fields.Handle] = {}
@@ -76,6 +81,8 @@ class NvmlSession:
                 publish(fields.unread_sample(*card, self.system.detail))
             return self.system
         lost: set[int] = set()
+        if self._log is not None:
+            self._log.look()
         for index in sorted(self._uuids, key=self._patience):
             begun_s = self._clock()
             sample = self._sample(index)
@@ -83,12 +90,19 @@ class NvmlSession:
             self._took_s[index] = max(took_s, FORGETTING * self._took_s.get(index, 0.0))
             if sample.lost:
                 lost.add(index)
+            self._add_xids(sample)
             publish(sample)
         for uuid, index in self._missing.items():
-            publish(fields.unread_sample(index, uuid, MISSING, lost=MISSING))
+            missing = fields.unread_sample(index, uuid, MISSING, lost=MISSING)
+            self._add_xids(missing)
+            publish(missing)
         self._note_lost(lost)
         self._note_known()
         return self.system
+
+    def _add_xids(self, sample: agent_pb2.CardSample) -> None:
+        if self._log is not None:
+            sample.xids.CopyFrom(self._log.reading(self._bus_ids.get(sample.uuid)))
 
     def close(self) -> None:
         """Raises nothing: a driver that is gone cannot be told."""
@@ -145,6 +159,9 @@ class NvmlSession:
         if index not in self._handles:
             handle = fields.open_handle(index)
             self._recognise(index, fields.read_uuid(handle))
+            bus_id = fields.read_bus_id(handle)
+            if bus_id:
+                self._bus_ids[self._uuids[index]] = bus_id
             self._handles[index] = handle
         return self._handles[index]
 

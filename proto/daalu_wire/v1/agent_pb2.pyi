@@ -281,6 +281,85 @@ class ThrottleReasons(_message.Message):
 Global___ThrottleReasons: _TypeAlias = ThrottleReasons  # noqa: Y015
 
 @_typing.final
+class XidReading(_message.Message):
+    """A Reading of the driver's complaints in the kernel's log ("Xid"): value set and empty means "none"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    UNSUPPORTED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    unsupported: _builtins.bool
+    error: _builtins.str
+    @_builtins.property
+    def value(self) -> Global___XidEvents: ...
+    def __init__(
+        self,
+        *,
+        value: Global___XidEvents | None = ...,
+        unsupported: _builtins.bool = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "reading", b"reading", "unsupported", b"unsupported", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "reading", b"reading", "unsupported", b"unsupported", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_reading: _TypeAlias = _typing.Literal["value", "unsupported", "error"]  # noqa: Y015
+    _WhichOneofArgType_reading: _TypeAlias = _typing.Literal["reading", b"reading"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_reading) -> _WhichOneofReturnType_reading | None: ...
+
+Global___XidReading: _TypeAlias = XidReading  # noqa: Y015
+
+@_typing.final
+class XidEvents(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___XidEvent]:
+        """Of this boot of the host, the newest last, 16 at most."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___XidEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___XidEvents: _TypeAlias = XidEvents  # noqa: Y015
+
+@_typing.final
+class XidEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    LOGGED_UNIX_MS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    logged_unix_ms: _builtins.int
+    """By the host's clock."""
+    words: _builtins.str
+    """What the driver wrote after the code."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        logged_unix_ms: _builtins.int = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "logged_unix_ms", b"logged_unix_ms", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___XidEvent: _TypeAlias = XidEvent  # noqa: Y015
+
+@_typing.final
 class GetInventoryRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -538,6 +617,7 @@ class CardSample(_message.Message):
     PCIE_WIDTH_LANES_FIELD_NUMBER: _builtins.int
     RETIRED_PAGES_COUNT_FIELD_NUMBER: _builtins.int
     REMAPPED_ROWS_COUNT_FIELD_NUMBER: _builtins.int
+    XIDS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     uuid: _builtins.str
     simulated: _builtins.bool
@@ -573,6 +653,8 @@ class CardSample(_message.Message):
     def retired_pages_count(self) -> Global___Reading: ...
     @_builtins.property
     def remapped_rows_count(self) -> Global___Reading: ...
+    @_builtins.property
+    def xids(self) -> Global___XidReading: ...
     def __init__(
         self,
         *,
@@ -595,10 +677,11 @@ class CardSample(_message.Message):
         pcie_width_lanes: Global___Reading | None = ...,
         retired_pages_count: Global___Reading | None = ...,
         remapped_rows_count: Global___Reading | None = ...,
+        xids: Global___XidReading | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_graphics_mhz", b"clock_graphics_mhz", "clock_memory_mhz", b"clock_memory_mhz", "ecc_corrected_count", b"ecc_corrected_count", "ecc_uncorrected_count", b"ecc_uncorrected_count", "fan_percent", b"fan_percent", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pcie_generation", b"pcie_generation", "pcie_width_lanes", b"pcie_width_lanes", "power_watts", b"power_watts", "remapped_rows_count", b"remapped_rows_count", "retired_pages_count", b"retired_pages_count", "temperature_celsius", b"temperature_celsius", "throttle", b"throttle", "utilisation_percent", b"utilisation_percent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_graphics_mhz", b"clock_graphics_mhz", "clock_memory_mhz", b"clock_memory_mhz", "ecc_corrected_count", b"ecc_corrected_count", "ecc_uncorrected_count", b"ecc_uncorrected_count", "fan_percent", b"fan_percent", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pcie_generation", b"pcie_generation", "pcie_width_lanes", b"pcie_width_lanes", "power_watts", b"power_watts", "remapped_rows_count", b"remapped_rows_count", "retired_pages_count", b"retired_pages_count", "temperature_celsius", b"temperature_celsius", "throttle", b"throttle", "utilisation_percent", b"utilisation_percent", "xids", b"xids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_graphics_mhz", b"clock_graphics_mhz", "clock_memory_mhz", b"clock_memory_mhz", "ecc_corrected_count", b"ecc_corrected_count", "ecc_uncorrected_count", b"ecc_uncorrected_count", "fan_percent", b"fan_percent", "index", b"index", "lost", b"lost", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pcie_generation", b"pcie_generation", "pcie_width_lanes", b"pcie_width_lanes", "power_watts", b"power_watts", "remapped_rows_count", b"remapped_rows_count", "retired_pages_count", b"retired_pages_count", "simulated", b"simulated", "temperature_celsius", b"temperature_celsius", "throttle", b"throttle", "utilisation_percent", b"utilisation_percent", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_graphics_mhz", b"clock_graphics_mhz", "clock_memory_mhz", b"clock_memory_mhz", "ecc_corrected_count", b"ecc_corrected_count", "ecc_uncorrected_count", b"ecc_uncorrected_count", "fan_percent", b"fan_percent", "index", b"index", "lost", b"lost", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pcie_generation", b"pcie_generation", "pcie_width_lanes", b"pcie_width_lanes", "power_watts", b"power_watts", "remapped_rows_count", b"remapped_rows_count", "retired_pages_count", b"retired_pages_count", "simulated", b"simulated", "temperature_celsius", b"temperature_celsius", "throttle", b"throttle", "utilisation_percent", b"utilisation_percent", "uuid", b"uuid", "xids", b"xids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
