@@ -9,8 +9,9 @@ import pynvml
 from daalu_wire.v1 import agent_pb2
 
 from agent.cards import fields
+from agent.cards.events import DriverEvents
 from agent.cards.readings import CardLost, text_reading, words
-from agent.cards.xid import KernelLog
+from agent.cards.xid import KernelLog, together
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class NvmlSession:
     def __init__(self, kernel_log: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """`kernel_log`: where the driver's complaints are read; None: nowhere. `clock`: monotonic seconds."""
         self._log = None if kernel_log is None else KernelLog(kernel_log)
+        self._events = DriverEvents()
         # By UUID, and remembered: a card that is lost does not say any more where it sits.
         self._bus_ids: dict[str, str] = {}
         self._clock = clock
@@ -83,6 +85,7 @@ class NvmlSession:
         lost: set[int] = set()
         if self._log is not None:
             self._log.look()
+            self._events.look(time.time_ns() // 1_000_000)
         for index in sorted(self._uuids, key=self._patience):
             begun_s = self._clock()
             sample = self._sample(index)
@@ -101,8 +104,19 @@ class NvmlSession:
         return self.system
 
     def _add_xids(self, sample: agent_pb2.CardSample) -> None:
-        if self._log is not None:
-            sample.xids.CopyFrom(self._log.reading(self._bus_ids.get(sample.uuid)))
+        if self._log is None:
+            return
+        bus_id = self._bus_ids.get(sample.uuid)
+        logged = None if self._log.error or bus_id is None else self._log.of(bus_id)
+        told = self._events.of(sample.uuid)
+        if logged is None and told is None:
+            sample.xids.error = self._log.error or "where the card sits is not known"
+            return
+        sample.xids.value.SetInParent()
+        for event in together(logged or [], told or []):
+            sample.xids.value.events.add(
+                code=event.code, logged_unix_ms=event.logged_unix_ms, words=event.words
+            )
 
     def close(self) -> None:
         """Raises nothing: a driver that is gone cannot be told."""
@@ -110,6 +124,7 @@ class NvmlSession:
         if not self._open:
             return
         self._open = False
+        self._events.close()
         try:
             pynvml.nvmlShutdown()
         except pynvml.NVMLError as error:
@@ -162,6 +177,8 @@ class NvmlSession:
             bus_id = fields.read_bus_id(handle)
             if bus_id:
                 self._bus_ids[self._uuids[index]] = bus_id
+            if self._log is not None:
+                self._events.register(handle, self._uuids[index])
             self._handles[index] = handle
         return self._handles[index]
 

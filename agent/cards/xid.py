@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from daalu_wire.v1 import agent_pb2
-
 KERNEL_LOG = Path("/dev/kmsg")
 MAX_EVENTS = 16
 # Cards that complain; a host has no more.
 MAX_CARDS = 64
 MAX_WORDS_CHARACTERS = 200
+# The same code from both sources within this is one event: a look is made every few seconds.
+SAME_MS = 15_000
 # The kernel's own limit on a record with its dictionary.
 RECORD_BYTES = 8192
 # Records that one look takes: the kernel's whole ring is some tens of thousands.
@@ -39,6 +39,28 @@ class Xid:
     code: int
     at_s: float
     words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One complaint about one card; `words` empty: nothing more than the code is known."""
+
+    code: int
+    logged_unix_ms: int
+    words: str
+
+
+def together(logged: list[Event], told: list[Event]) -> list[Event]:
+    """What the kernel's log and the driver itself have, each once; the newest last. Pure."""
+    unlogged = [
+        event
+        for event in told
+        if not any(
+            event.code == other.code and abs(event.logged_unix_ms - other.logged_unix_ms) < SAME_MS
+            for other in logged
+        )
+    ]
+    return sorted([*logged, *unlogged], key=lambda event: event.logged_unix_ms)[-MAX_EVENTS:]
 
 
 def parse(record: str) -> Xid | None:
@@ -81,20 +103,16 @@ class KernelLog:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def reading(self, pci_bus_id: str | None) -> agent_pb2.XidReading:
-        """What is known of the card at this address, as the driver writes it; None: not known where it is."""
-        if self._error:
-            return agent_pb2.XidReading(error=self._error)
-        if pci_bus_id is None:
-            return agent_pb2.XidReading(error="where the card sits is not known")
-        reading = agent_pb2.XidReading()
-        reading.value.SetInParent()
+    @property
+    def error(self) -> str:
+        """Why nothing is known of any card; empty: the log can be read."""
+        return self._error
+
+    def of(self, pci_bus_id: str) -> list[Event]:
+        """Of the card at this address, as the driver writes it; the newest last."""
         begun_s = self._boot_unix_s()
-        for xid in self._by_address.get(_address(pci_bus_id), ()):
-            reading.value.events.add(
-                code=xid.code, logged_unix_ms=int((begun_s + xid.at_s) * 1000), words=xid.words
-            )
-        return reading
+        found = self._by_address.get(_address(pci_bus_id), ())
+        return [Event(xid.code, int((begun_s + xid.at_s) * 1000), xid.words) for xid in found]
 
     def _read(self, descriptor: int) -> None:
         for _ in range(MAX_RECORDS):

@@ -282,7 +282,9 @@ Global___ThrottleReasons: _TypeAlias = ThrottleReasons  # noqa: Y015
 
 @_typing.final
 class XidReading(_message.Message):
-    """A Reading of the driver's complaints in the kernel's log ("Xid"): value set and empty means "none"."""
+    """A Reading of the driver's complaints ("Xid"), from the kernel's log and the driver's own events: value set
+    and empty means "none".
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

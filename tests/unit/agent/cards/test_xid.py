@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.cards.xid import MAX_CARDS, MAX_EVENTS, MAX_WORDS_CHARACTERS, KernelLog, Xid, parse
+from agent.cards.xid import (
+    MAX_CARDS,
+    MAX_EVENTS,
+    MAX_WORDS_CHARACTERS,
+    Event,
+    KernelLog,
+    Xid,
+    parse,
+    together,
+)
 
 FALLEN = (
     "3,1204,91834500000,-;NVRM: Xid (PCI:0000:65:00): 79, pid=1234, name=python, GPU has fallen off the bus."
@@ -47,7 +56,7 @@ def _log(path: Path) -> KernelLog:
 
 
 def _codes(log: KernelLog, bus_id: str = "00000000:65:00.0") -> list[int]:
-    return [event.code for event in log.reading(bus_id).value.events]
+    return [event.code for event in log.of(bus_id)]
 
 
 def test_only_what_is_new_is_taken_and_the_newest_are_kept(tmp_path: Path) -> None:
@@ -57,7 +66,7 @@ def test_only_what_is_new_is_taken_and_the_newest_are_kept(tmp_path: Path) -> No
     log.look()
     log.look()
     assert _codes(log) == [79]
-    assert log.reading("0000:65:00.0").value.events[0].logged_unix_ms == 92_834_500
+    assert log.of("0000:65:00.0")[0].logged_unix_ms == 92_834_500
     with path.open("a") as more:
         more.writelines(f"3,1,2,-;NVRM: Xid (PCI:0000:65:00): {code}, x\n" for code in range(100, 130))
     log.look()
@@ -66,12 +75,25 @@ def test_only_what_is_new_is_taken_and_the_newest_are_kept(tmp_path: Path) -> No
     log.close()
 
 
-def test_a_card_whose_place_is_not_known_has_an_error_and_not_none(tmp_path: Path) -> None:
-    (tmp_path / "kmsg").touch()
+def test_a_log_that_cannot_be_had_says_why_until_it_can(tmp_path: Path) -> None:
     log = _log(tmp_path / "kmsg")
     log.look()
-    assert log.reading(None).WhichOneof("reading") == "error"
+    assert "cannot be read: No such file" in log.error
+    (tmp_path / "kmsg").touch()
+    log.look()
+    assert log.error == ""
     log.close()
+
+
+def test_what_both_sources_have_is_one_event_and_keeps_its_words() -> None:
+    logged = [Event(79, 1_000_000, "GPU has fallen off the bus")]
+    told = [Event(79, 1_004_000, ""), Event(48, 990_000, ""), Event(79, 1_060_000, "")]
+    assert together(logged, told) == [
+        Event(48, 990_000, ""),
+        Event(79, 1_000_000, "GPU has fallen off the bus"),
+        Event(79, 1_060_000, ""),
+    ]
+    assert len(together([], [Event(1, number * 60_000, "") for number in range(100)])) == MAX_EVENTS
 
 
 def test_a_log_with_no_end_of_cards_is_bounded(tmp_path: Path) -> None:
