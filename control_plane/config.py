@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 DEFAULT_DATA = Path("/var/lib/daalu")
 # Linux's limit on the name of a network interface.
 MAX_INTERFACE_CHARACTERS = 15
+DEFAULT_TELEMETRY_MIB = 2_048
+MIN_TELEMETRY_MIB = 16
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
 
@@ -113,6 +115,8 @@ class Settings:
     allow_direct: bool
     # Catalogue entries of the operator's own, beside those that ship with the product.
     catalogue: Path | None
+    # What telemetry's history may take of the disk; a card takes 1.5 MiB.
+    telemetry_mib: int = DEFAULT_TELEMETRY_MIB
 
     @property
     def directory(self) -> DataDirectory:
@@ -143,6 +147,8 @@ def checked(settings: Settings) -> Settings:
         raise InvalidSetting(
             f"hub_interface {name!r}: 1 to {MAX_INTERFACE_CHARACTERS} letters, digits and dashes"
         )
+    if settings.telemetry_mib < MIN_TELEMETRY_MIB:
+        raise InvalidSetting(f"telemetry_mib {settings.telemetry_mib}: {MIN_TELEMETRY_MIB} MiB or more")
     return settings
 
 
@@ -196,6 +202,8 @@ def settings_toml(settings: Settings) -> str:
         values["database_url"] = settings.database_url
     if settings.catalogue is not None:
         values["catalogue"] = str(settings.catalogue)
+    if settings.telemetry_mib != DEFAULT_TELEMETRY_MIB:
+        values["telemetry_mib"] = settings.telemetry_mib
     # JSON's strings, integers and booleans are TOML's too.
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
@@ -231,8 +239,9 @@ _TYPES: dict[str, type] = {
     "allow_direct": bool,
     "database_url": str,
     "catalogue": str,
+    "telemetry_mib": int,
 }
-_OPTIONAL = {"database_url", "catalogue"}
+_OPTIONAL = {"database_url", "catalogue", "telemetry_mib"}
 
 
 def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
@@ -255,4 +264,5 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
         hub_interface=str(written["hub_interface"]),
         allow_direct=written["allow_direct"] is True,
         catalogue=Path(str(catalogue)) if catalogue is not None else None,
+        telemetry_mib=int(str(written.get("telemetry_mib", DEFAULT_TELEMETRY_MIB))),
     )

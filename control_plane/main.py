@@ -35,7 +35,7 @@ from control_plane.enrolment import (
 )
 from control_plane.fleet import Fleet, revoke
 from control_plane.fleet.diagnostics import DiagnosticRuns
-from control_plane.fleet.telemetry import Recorder
+from control_plane.fleet.telemetry import Limits, Recorder
 from control_plane.gateway import Gateway, NoCounting, NoVendors, Rooms, Siblings
 from control_plane.identifiers import AgentId
 from control_plane.metrics import CallMeters, MetricsParts, ProcessFigures
@@ -45,6 +45,7 @@ from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_h
 logger = logging.getLogger(__name__)
 
 TICKET_SECRET_BYTES = 32
+MIB = 1024**2
 # Containers made and not freed by their count before the collector looks for cycles among the young.
 COLLECT_EVERY_ALLOCATIONS = 10_000
 
@@ -72,7 +73,8 @@ def serve(settings: Settings) -> None:
             store = Store(settings.database_url)
             stack.callback(store.close)
             store.migrate()
-            recorder = Recorder(settings.directory.telemetry)
+            limits = Limits(file_bytes=settings.telemetry_mib * MIB)
+            recorder = Recorder(settings.directory.telemetry, limits)
             stack.callback(recorder.close)
             built = _build(settings, store, recorder)
         # InvalidSetting, InvalidEntry and an unusable operator token are ValueErrors.
