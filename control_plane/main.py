@@ -23,9 +23,9 @@ from control_plane.api import (
     plain_listener,
     tls_listener,
 )
-from control_plane.catalogue import CardClasses, Catalogue, load_names
+from control_plane.catalogue import CardClasses, Catalogue, Tokenizers, load_names
 from control_plane.config import Settings
-from control_plane.economy import EconomyIndex
+from control_plane.economy import DriftWatch, EconomyIndex
 from control_plane.enrolment import (
     Authority,
     AuthorityUnusable,
@@ -36,11 +36,12 @@ from control_plane.enrolment import (
 from control_plane.fleet import Fleet, revoke
 from control_plane.fleet.diagnostics import DiagnosticRuns
 from control_plane.fleet.telemetry import Limits, Recorder
-from control_plane.gateway import Gateway, NoCounting, NoVendors, Rooms, Siblings
+from control_plane.gateway import Gateway, OwnCounting, Rooms, Siblings
 from control_plane.identifiers import AgentId
 from control_plane.metrics import CallMeters, MetricsParts, ProcessFigures
 from control_plane.store import Store, unix_ms
 from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_hub
+from control_plane.vendors import load_vendors
 
 logger = logging.getLogger(__name__)
 
@@ -178,9 +179,10 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     )
     # A key of its own for the salts, so that neither use of the secret says anything of the other.
     salt_key = hmac.digest(secret, b"daalu-cache-salt", hashlib.sha256)
+    counting = OwnCounting(Tokenizers.load(settings.catalogue, catalogue))
     names = load_names(catalogue, settings.catalogue)
-    no_vendors = NoVendors()
-    rooms = Rooms(access, fleet, economy, NoCounting(), names, no_vendors, no_vendors)
+    vendors = load_vendors(settings.vendors, default=directory.vendors)
+    rooms = Rooms(access, fleet, economy, counting, names, vendors)
     gateway = Gateway(store, rooms, api, secret=salt_key, processes=lambda: siblings.count)
     listeners = [tls_listener(gateway, settings.listen, directory.tls_certificate, directory.tls_key)]
     if settings.listen_plain is not None:
@@ -192,6 +194,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         "diagnostics": diagnostics.run,
         "gateway": gateway.run,
         "siblings": siblings.run,
+        "drift watch": DriftWatch(store).run,
     }
 
     async def before_listening() -> None:

@@ -23,6 +23,7 @@ from control_plane.api.metrics import metrics_routes
 from control_plane.api.models import model_routes
 from control_plane.api.offers import offer_routes
 from control_plane.api.pins import pin_routes
+from control_plane.api.providers import provider_routes
 from control_plane.api.telemetry import telemetry_routes
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.identifiers import AgentId
@@ -72,6 +73,7 @@ def build_api(parts: ApiParts) -> Application:
         economy_routes(parts.store, change),
         pin_routes(parts.store, change),
         ledger_routes(parts.store),
+        provider_routes(parts.store),
     ):
         application.include_router(routes, prefix="/api/v1")
     application.include_router(_health_routes(parts.store), include_in_schema=False)

@@ -4,7 +4,18 @@ import sys
 
 import typer
 
-from control_plane.cli import access, agents, calls, cards, diagnostics, economy, ledger, models, pins
+from control_plane.cli import (
+    access,
+    agents,
+    calls,
+    cards,
+    diagnostics,
+    economy,
+    ledger,
+    models,
+    pins,
+    providers,
+)
 from control_plane.cli.failure import Failure
 from control_plane.cli.start import register
 
@@ -35,6 +46,7 @@ app.command("usage")(ledger.usage)
 app.command("credits")(ledger.credits_of_cards)
 app.add_typer(ledger.statements, name="statements")
 app.add_typer(ledger.ledger, name="ledger")
+app.add_typer(providers.app, name="providers")
 
 
 def main() -> None:

@@ -8,13 +8,18 @@ For the router and the gateway:
   `save(session)` writes call and attempt and runs only if held; `checkpoint(session, attempt_id, tokens)`;
   then `settle(session, SettleFacts(...)) -> Settled`, or `void(session, attempt_id)` where no content came.
   `settle_own(session, OwnFacts(...))` for own cards. Settling again returns what was settled.
-- `reap_holds(session, ...)` from time to time, for what a crash left open.
+- `reap_holds(session, ...)` from time to time, for what a crash left open. `find_drift(session)` in a reading
+  session, and where it finds something `judge_providers(session, now_ms)` in a writing one: a card whose
+  claims exceed the own counts is *flagged*, and its held credit stays held until the operator clears it.
 """
 
+from control_plane.economy.drift import Drift
+from control_plane.economy.drift_watch import DriftWatch
+from control_plane.economy.flags import clear_flag, find_drift, judge_providers, list_flags
 from control_plane.economy.index import EconomyIndex
 from control_plane.economy.ledger import reverse
 from control_plane.economy.limits import Admitted, Limit, Limited, LimitTable
-from control_plane.economy.money import PriceTerms, Tokens
+from control_plane.economy.money import MOST_PRICE_MICRO_USD_PER_MTOK, PriceTerms, Tokens
 from control_plane.economy.pins import NewPin, Pin, add_pin, end_pin, list_pins, pin_for
 from control_plane.economy.plans import NewPlan, create_plan, find_plan, list_plans
 from control_plane.economy.pools import (
@@ -65,11 +70,14 @@ from control_plane.economy.terms import (
 from control_plane.economy.verify import Broken, verify
 
 __all__ = [
+    "MOST_PRICE_MICRO_USD_PER_MTOK",
     "RING_SIZE",
     "Admitted",
     "Broken",
     "CardRing",
     "Credit",
+    "Drift",
+    "DriftWatch",
     "EconomyIndex",
     "ExternalPolicy",
     "Held",
@@ -107,6 +115,7 @@ __all__ = [
     "add_pin",
     "change_policy",
     "checkpoint",
+    "clear_flag",
     "contribute",
     "contributions",
     "create_plan",
@@ -114,9 +123,12 @@ __all__ = [
     "credits_of_cards",
     "end_pin",
     "end_subscription",
+    "find_drift",
     "find_plan",
     "find_pool",
     "hold",
+    "judge_providers",
+    "list_flags",
     "list_pins",
     "list_plans",
     "list_pools",

@@ -126,7 +126,10 @@ def reverse(session: Session, call_id: str, *, actor: str) -> TransactionId:
     if session.exec(of_call.where(LedgerTransaction.kind == TransactionKind.REVERSAL)).first():
         raise Duplicate(f"call {call_id} was reversed before")
     paid = session.get(StatementPaid, (settlement.consumer_tenant_id, settlement.month))
-    entries = reversal_entries(entries_of(session, settlement.id), released=paid is not None)
+    settled = entries_of(session, settlement.id)
+    entries = reversal_entries(
+        settled, released=paid is not None and not _is_kept_back(session, settlement, settled)
+    )
     transaction_id = post(
         session,
         Transaction(
@@ -178,6 +181,52 @@ def held_balances(session: Session, consumer_tenant_id: str, month: str) -> tupl
         Entry(Account.HELD, tenant_id, agent_id, int(amount))
         for tenant_id, agent_id, amount in session.exec(query)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBack:
+    """Credit of one card from a statement that was paid, still held: the card was flagged then."""
+
+    consumer_tenant_id: str
+    month: str
+    balance: Entry
+
+
+def kept_back(session: Session, agent_id: str) -> list[KeptBack]:
+    """Of each paid statement that holds some of the card's."""
+    query = (
+        select(
+            LedgerTransaction.consumer_tenant_id,
+            LedgerTransaction.month,
+            LedgerEntry.tenant_id,
+            func.sum(LedgerEntry.amount_pico_usd),
+        )
+        .join(LedgerTransaction, col(LedgerTransaction.id) == col(LedgerEntry.transaction_id))
+        .join(
+            StatementPaid,
+            (col(StatementPaid.tenant_id) == col(LedgerTransaction.consumer_tenant_id))
+            & (col(StatementPaid.month) == col(LedgerTransaction.month)),
+        )
+        .where(LedgerEntry.agent_id == agent_id, LedgerEntry.account == Account.HELD)
+        .group_by(
+            col(LedgerTransaction.consumer_tenant_id),
+            col(LedgerTransaction.month),
+            col(LedgerEntry.tenant_id),
+        )
+        .having(func.sum(LedgerEntry.amount_pico_usd) != 0)
+        .order_by(col(LedgerTransaction.month), col(LedgerTransaction.consumer_tenant_id))
+    )
+    return [
+        KeptBack(consumer, month, Entry(Account.HELD, tenant_id, agent_id, int(amount)))
+        for consumer, month, tenant_id, amount in session.exec(query)
+    ]
+
+
+def _is_kept_back(session: Session, settlement: LedgerTransaction, entries: tuple[Entry, ...]) -> bool:
+    """Whether a paid statement's credit for this call is still held: all of a card's is, or nothing."""
+    agents = {entry.agent_id for entry in entries if entry.account is Account.HELD}
+    held = held_balances(session, settlement.consumer_tenant_id, settlement.month)
+    return any(balance.agent_id in agents and balance.amount_pico_usd for balance in held)
 
 
 def _row(transaction_id: str, line: int, entry: Entry) -> dict[str, Any]:

@@ -7,9 +7,10 @@ records. On a shared card or at a vendor an attempt is made under a *hold*, whic
 *Cutting* ends what is in flight from an agent that was lost.
 """
 
-from control_plane.gateway.absent import NoCounting, NoVendors
+from control_plane.gateway.absent import NoCounting
+from control_plane.gateway.counting import OwnCounting
 from control_plane.gateway.gateway import Gateway, Rooms
 from control_plane.gateway.limits import Limits
 from control_plane.gateway.siblings import Siblings
 
-__all__ = ["Gateway", "Limits", "NoCounting", "NoVendors", "Rooms", "Siblings"]
+__all__ = ["Gateway", "Limits", "NoCounting", "OwnCounting", "Rooms", "Siblings"]

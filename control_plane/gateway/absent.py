@@ -1,13 +1,11 @@
 """What stands for a part that a deployment does not have."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from typing import NoReturn
 
 from control_plane.economy import Tokens
-from control_plane.gateway.connection import Connection
 from control_plane.gateway.ports import AnswerText
 from control_plane.gateway.request import InferenceRequest
-from control_plane.router import AtVendor, VendorModel
 
 
 class NoCounting:
@@ -24,23 +22,6 @@ class NoCounting:
         _impossible()
 
     async def count(self, model_id: str, request: InferenceRequest, text: AnswerText) -> Tokens:
-        _impossible()
-
-
-class NoVendors:
-    """No vendors are configured, so no plan has one."""
-
-    def serving(self, model: str) -> tuple[VendorModel, ...]:
-        return ()
-
-    @property
-    def models(self) -> Mapping[str, int]:
-        return {}
-
-    async def connect(self, candidate: AtVendor, *, fresh: bool) -> Connection:
-        _impossible()
-
-    def request(self, candidate: AtVendor, request: InferenceRequest, max_tokens: int | None) -> bytes:
         _impossible()
 
 

@@ -1,35 +1,24 @@
-"""Dispatch: how an attempt reaches its candidate, as a connection and the bytes of a request."""
+"""Dispatch: how an attempt reaches its card, as a connection and the bytes of a request."""
 
 import hashlib
 import hmac
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 from control_plane.gateway.allowlist import without_dropped
 from control_plane.gateway.connection import Connection, Fault
 from control_plane.gateway.pool import Pool
 from control_plane.gateway.ports import Fleet
+from control_plane.gateway.reading import AttemptFailed
 from control_plane.gateway.record import AttemptRecord, CallRecord
-from control_plane.gateway.relay import AttemptFailed
-from control_plane.gateway.request import EngineFields, InferenceRequest, for_engine
+from control_plane.gateway.request import EngineFields, for_engine
 from control_plane.gateway.ticket import Admission, mint
-from control_plane.router import AtVendor, CardCandidate, OwnCard
+from control_plane.router import CardCandidate, OwnCard
 from control_plane.store.tables import Tier
 
 # vLLM serves lower numbers first. An owner's calls go before those of a pool on the same card.
 _PRIORITY = {Tier.OWN: 0, Tier.POOL: 10}
-
-
-class VendorDispatch(Protocol):
-    """The external tier's part, which knows keys and TLS."""
-
-    async def connect(self, candidate: AtVendor, *, fresh: bool) -> Connection:
-        """Raises UpstreamFailed."""
-        ...
-
-    def request(self, candidate: AtVendor, request: InferenceRequest, max_tokens: int | None) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)

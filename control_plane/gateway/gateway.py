@@ -25,20 +25,23 @@ from control_plane.gateway.asgi import (
     read_headers,
 )
 from control_plane.gateway.book import Book
-from control_plane.gateway.calls import JSON_TYPE, Parts, serve
-from control_plane.gateway.dispatch import CardDispatch, VendorDispatch
+from control_plane.gateway.calls import JSON_TYPE, serve
+from control_plane.gateway.dispatch import CardDispatch
 from control_plane.gateway.errors import ClientGone, Condition, Refusal
 from control_plane.gateway.holds import Reserving
 from control_plane.gateway.limits import Limits
 from control_plane.gateway.models import list_body, model_objects, reachable_models
+from control_plane.gateway.parts import Parts
 from control_plane.gateway.pool import Pool
-from control_plane.gateway.ports import Access, Counting, Economy, Fleet, Vendors
+from control_plane.gateway.ports import Access, Counting, Economy, Fleet
 from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, read_request
 from control_plane.gateway.streams import InFlight
+from control_plane.gateway.vendor_dispatch import VendorDispatch
 from control_plane.identifiers import AgentId
 from control_plane.router import Breakers, RetryBudget
 from control_plane.store import Store, unix_ms
 from control_plane.store.tables import Purpose
+from control_plane.vendors import Vendors
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +59,6 @@ class Rooms:
     counting: Counting
     names: ModelNames
     vendors: Vendors
-    at_vendors: VendorDispatch
 
 
 class Gateway:
@@ -82,6 +84,7 @@ class Gateway:
         self._book = Book(store, self._limits)
         self._in_flight = InFlight(self._limits.recent_byte_s)
         self._pool = Pool(self._limits)
+        self._at_vendors = VendorDispatch(rooms.vendors, self._limits)
         self._owned: set[asyncio.Task[Any]] = set()
         self._calls = 0
         self._parsing = asyncio.Semaphore(self._limits.parse_at_once)
@@ -94,7 +97,7 @@ class Gateway:
             names=rooms.names,
             vendors=rooms.vendors,
             cards=CardDispatch(rooms.fleet, self._pool, secret),
-            at_vendors=rooms.at_vendors,
+            at_vendors=self._at_vendors,
             in_flight=self._in_flight,
             breakers=Breakers(),
             retries=RetryBudget(),
@@ -130,6 +133,7 @@ class Gateway:
         try:
             while True:
                 self._pool.sweep()
+                self._at_vendors.sweep()
                 self._cut_silent()
                 if loop.time() >= catch_up_at:
                     await self._book.catch_up()
@@ -249,6 +253,7 @@ class Gateway:
             await asyncio.wait(self._owned, timeout=self._limits.record_wait_s * 2)
         await self._book.catch_up()
         self._pool.close()
+        self._at_vendors.close()
 
 
 def _allow(method: str, allowed: str) -> None:

@@ -87,7 +87,8 @@ class Holds:
             place: PoolPlace | VendorPlace = VendorPlace(
                 candidate.model.vendor, candidate.model.price, candidate.policy
             )
-            context, default = candidate.model.context_tokens, VENDORS_DEFAULT_OUTPUT_TOKENS
+            context = candidate.model.context_tokens
+            default = min(VENDORS_DEFAULT_OUTPUT_TOKENS, candidate.model.max_output_tokens)
         else:
             self._admit(candidate.offer)
             place = PoolPlace(candidate.offer, candidate.card)

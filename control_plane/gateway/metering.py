@@ -5,7 +5,7 @@ are as vLLM sends them, one `data:` line each and one choice in each chunk.
 """
 
 import re
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -23,6 +23,25 @@ class StreamTooLarge(Exception):
 
 
 NO_TOKENS = Tokens()
+
+
+class Meter(Protocol):
+    """What a relay and the core of a call need of a meter; StreamMeter says what each is."""
+
+    content: bool
+    done: bool
+    error: dict[str, Any] | None
+
+    def feed(self, data: bytes) -> bytes: ...
+    def mark_delivered(self) -> None: ...
+    @property
+    def claimed(self) -> Tokens | None: ...
+    @property
+    def claimed_delivered(self) -> Tokens | None: ...
+    @property
+    def estimated_delivered(self) -> Tokens | None: ...
+    @property
+    def delivered(self) -> Tokens: ...
 
 
 class StreamMeter:
@@ -75,6 +94,11 @@ class StreamMeter:
     def claimed_delivered(self) -> Tokens | None:
         """As `delivered`; None: the engine has said nothing of what it used."""
         return self.delivered if self.claimed is not None else None
+
+    @property
+    def estimated_delivered(self) -> None:
+        """Engines are not estimated: what they do not tell, the gateway counts."""
+        return
 
     @property
     def generated(self) -> Tokens:

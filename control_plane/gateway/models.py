@@ -6,9 +6,10 @@ import orjson
 
 from control_plane.economy import PoolOffer
 from control_plane.fleet import AgentView, FleetView
-from control_plane.gateway.ports import Economy, Vendors
+from control_plane.gateway.ports import Economy
 from control_plane.identifiers import TenantId
 from control_plane.router import is_reachable, unhealthy
+from control_plane.vendors import Vendors
 
 
 def reachable_models(

@@ -1,6 +1,6 @@
 """What the gateway needs of other rooms and of its transport."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Protocol
 
 from control_plane.access import Principal
@@ -8,7 +8,6 @@ from control_plane.economy import Offers, TenantEconomy, Tokens
 from control_plane.fleet import FleetView, TicketKey
 from control_plane.gateway.request import InferenceRequest
 from control_plane.identifiers import AgentId, TenantId
-from control_plane.router import VendorModel
 
 
 class Access(Protocol):
@@ -63,19 +62,6 @@ class Counting(Protocol):
     async def prompt_tokens(self, model_id: str, request: InferenceRequest) -> int: ...
 
     async def count(self, model_id: str, request: InferenceRequest, text: AnswerText) -> Tokens: ...
-
-
-class Vendors(Protocol):
-    """The operator's vendors."""
-
-    def serving(self, model: str) -> tuple[VendorModel, ...]:
-        """In the order in which to try them."""
-        ...
-
-    @property
-    def models(self) -> Mapping[str, int]:
-        """Served names, and the largest context that a vendor has for each."""
-        ...
 
 
 Headers = Sequence[tuple[bytes, bytes]]

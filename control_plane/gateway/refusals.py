@@ -4,8 +4,8 @@ from control_plane.catalogue import AUTO
 from control_plane.gateway.connection import Fault
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.holds import Denied
+from control_plane.gateway.reading import AttemptFailed
 from control_plane.gateway.record import CallRecord
-from control_plane.gateway.relay import AttemptFailed
 from control_plane.router import reasons_in_words
 
 RETRY_AFTER_S = 5

@@ -19,6 +19,7 @@ from control_plane.router.candidates import (
     PoolCandidate,
     Reason,
     ThirdPartyCard,
+    place_of,
 )
 from control_plane.router.choice import choose_model
 from control_plane.router.decision import AttemptEnd, Denial, decision_json, reasons_in_words
@@ -27,7 +28,6 @@ from control_plane.router.facts import (
     CodingCall,
     GeneralCall,
     TenantFacts,
-    VendorModel,
     World,
 )
 from control_plane.router.fall_through import MAX_ATTEMPTS, FallThrough, RetryBudget
@@ -58,11 +58,11 @@ __all__ = [
     "RetryBudget",
     "TenantFacts",
     "ThirdPartyCard",
-    "VendorModel",
     "World",
     "choose_model",
     "decision_json",
     "is_reachable",
+    "place_of",
     "plan",
     "reasons_in_words",
     "serves",

@@ -11,8 +11,8 @@ from typing import TypeAlias
 from control_plane.economy import ExternalPolicy, PoolCard, PoolOffer
 from control_plane.fleet import AgentView
 from control_plane.identifiers import AgentId
-from control_plane.router.facts import VendorModel
 from control_plane.store.tables import Tier
+from control_plane.vendors import VendorModel
 
 
 class Reason(StrEnum):
@@ -101,6 +101,11 @@ class AtVendor:
     @property
     def tier(self) -> Tier:
         return Tier.EXTERNAL
+
+
+def place_of(candidate: "AnyCandidate") -> str:
+    """Whom a failure of it counts against."""
+    return candidate.model.vendor if isinstance(candidate, AtVendor) else candidate.agent.agent_id
 
 
 PoolCandidate: TypeAlias = OperatorCard | ThirdPartyCard

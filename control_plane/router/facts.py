@@ -3,9 +3,10 @@
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
-from control_plane.economy import ExternalPolicy, Offers, Pin, PriceTerms
+from control_plane.economy import ExternalPolicy, Offers, Pin
 from control_plane.fleet import FleetView
 from control_plane.identifiers import AgentId, TenantId
+from control_plane.vendors import VendorModel
 
 # The densest text that tokenizers make, near enough: runs of blanks apart, a token covers fewer characters.
 # Estimates for leaving a card out use it, so that no card is left out that could have served.
@@ -24,6 +25,8 @@ class CallFacts:
     max_tokens: int | None
     # Pictures, sound and the like: no model of the catalogue takes them.
     text_only: bool = True
+    # The gateway can count by itself what it sends and gets: third parties' cards are paid by that.
+    countable: bool = True
     # Where the search for a pool's card begins: calls whose prompts begin alike have the same.
     affinity: int = 0
 
@@ -53,18 +56,6 @@ class TenantFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class VendorModel:
-    """A vendor that serves the call's model, by the operator's configuration."""
-
-    vendor: str
-    # What our clients ask for, and what the vendor calls it.
-    served_name: str
-    vendors_name: str
-    context_tokens: int
-    price: PriceTerms
-
-
-@dataclass(frozen=True, slots=True)
 class World:
     """What may serve, as of one moment."""
 
@@ -72,8 +63,8 @@ class World:
     # Calls that this process has sent to each agent and not seen end: samples are seconds old, and a burst
     # would all go to the card that was idle in the last one.
     in_flight: Mapping[AgentId, int] = field(default_factory=dict)
-    # Agents that failed again and again just now.
-    broken: Container[AgentId] = frozenset()
+    # Agents and vendors that failed again and again just now.
+    broken: Container[str] = frozenset()
     # Catalogue ids of models whose tokens the gateway can count itself: others are not served on
     # third-party cards.
     countable: Container[str] = frozenset()

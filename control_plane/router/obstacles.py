@@ -53,6 +53,8 @@ def pool_obstacle(call: CallFacts, agent: AgentView, world: World, *, operator_r
     engine = agent.engine
     if not operator_run and engine.model_id not in world.countable:
         return Reason.UNCOUNTABLE, "its tokens cannot be counted here: the model's tokenizer is missing"
+    if not operator_run and not call.countable:
+        return Reason.UNCOUNTABLE, "the tokens of a call with such fields cannot be counted here"
     running = on_it(engine, world.in_flight.get(agent.agent_id, 0))
     if engine.waiting_calls or running >= engine.max_running_calls:
         return (

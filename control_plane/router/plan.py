@@ -199,8 +199,14 @@ def _vendors(call: CallFacts, tenant: TenantFacts, world: World) -> tuple[list[A
         needed = call.prompt_tokens_at_least + (call.max_tokens or 1)
         if not call.text_only:
             left_out.append(LeftOut(Tier.EXTERNAL, Reason.NOT_TEXT, f"{model.vendor} is sent text only"))
+        elif model.vendor in world.broken:
+            words = f"{model.vendor} failed several times in a row just now, and is left alone for a while"
+            left_out.append(LeftOut(Tier.EXTERNAL, Reason.BREAKER_OPEN, words))
         elif needed > model.context_tokens:
             words = f"at least {needed} tokens are needed, {model.vendor} takes {model.context_tokens}"
+            left_out.append(LeftOut(Tier.EXTERNAL, Reason.CONTEXT_TOO_SMALL, words))
+        elif call.max_tokens is not None and call.max_tokens > model.max_output_tokens:
+            words = f"{model.vendor} answers with at most {model.max_output_tokens} tokens"
             left_out.append(LeftOut(Tier.EXTERNAL, Reason.CONTEXT_TOO_SMALL, words))
         else:
             vendors.append(AtVendor(model, policy))

@@ -14,11 +14,12 @@ from control_plane.access import Principal
 from control_plane.catalogue import ModelNames
 from control_plane.economy import EconomyIndex
 from control_plane.fleet import AgentView, EngineView, FleetView, Liveness, TicketKey
-from control_plane.gateway import Gateway, Limits, NoCounting, NoVendors, Rooms
+from control_plane.gateway import Gateway, Limits, NoCounting, Rooms
 from control_plane.gateway.ports import Counting
 from control_plane.identifiers import AgentId, ApiKeyId, TenantId
 from control_plane.store import Store
 from control_plane.store.tables import Agent, ApiKey, Attempt, Call, Purpose, Tenant
+from control_plane.vendors import Vendors
 
 TENANT = TenantId("ten-a")
 OTHER_TENANT = TenantId("ten-b")
@@ -192,15 +193,14 @@ async def serving(
     *agents: AgentView,
     limits: Limits | None = None,
     counting: Counting | None = None,
-    vendors: Any = None,
+    vendors: Vendors | None = None,
 ) -> AsyncIterator[Front]:
     """The economy is the store's, read again with `front.economy.refresh()`."""
     fill(store, agents)
     fleet = FixedFleet(*agents)
     economy = EconomyIndex(store)
     await economy.refresh()
-    external = vendors or NoVendors()
-    rooms = Rooms(FixedAccess(), fleet, economy, counting or NoCounting(), NAMES, external, external)
+    rooms = Rooms(FixedAccess(), fleet, economy, counting or NoCounting(), NAMES, vendors or Vendors())
     paths: list[str] = []
 
     async def fallback(scope: Any, receive: Any, send: Any) -> None:

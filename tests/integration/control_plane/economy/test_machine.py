@@ -17,6 +17,7 @@ from control_plane.economy import (
     SettleFacts,
     Tokens,
     checkpoint,
+    clear_flag,
     credits_of_cards,
     mark_paid,
     reap_holds,
@@ -27,8 +28,8 @@ from control_plane.economy import (
     void,
 )
 from control_plane.store import Store
-from control_plane.store.economy_tables import UsageRecord
-from control_plane.store.tables import Receipt
+from control_plane.store.economy_tables import Measure, ProviderFlag, UsageRecord
+from control_plane.store.tables import Agent, Receipt
 from tests.support.economy import (
     CARDS,
     CONSUMER,
@@ -59,6 +60,7 @@ class Books(RuleBasedStateMachine):
         # What the ledger should come to: per attempt, the charge and credit told when it was settled.
         self.charged: dict[str, tuple[int, int]] = {}
         self.reversed: set[str] = set()
+        self.flagged: set[str] = set()
 
     def teardown(self) -> None:
         self.store.close()
@@ -160,6 +162,29 @@ class Books(RuleBasedStateMachine):
             )
         except (Unknown, Duplicate, Invalid):
             return
+
+    @rule(card=st.sampled_from(CARDS))
+    def a_card_is_flagged(self, card):  # type: ignore[no-untyped-def]
+        if card.agent_id in self.flagged:
+            return
+        self.flagged.add(card.agent_id)
+        self.now_ms += 1
+        flag = ProviderFlag(
+            agent_id=card.agent_id, since_unix_ms=self.now_ms, tenant_id=card.tenant_id,
+            measure=Measure.COMPLETION, calls=100, claimed_tokens=120, counted_tokens=100,
+        )  # fmt: skip
+        self.store.write_now(lambda session: session.add(flag))
+
+    @rule(card=st.sampled_from(CARDS))
+    def a_flag_is_cleared(self, card):  # type: ignore[no-untyped-def]
+        if card.agent_id not in self.flagged:
+            return
+        self.flagged.remove(card.agent_id)
+        self.store.write_now(
+            lambda session: clear_flag(
+                session, session.get_one(Agent, card.agent_id), actor="operator", now_unix_ms=self.now_ms
+            )
+        )
 
     @invariant()
     def the_books_are_in_order(self) -> None:

@@ -559,3 +559,10 @@ async def test_embeddings_are_charged_for_their_prompts_alone(sqlite_store: Stor
         used = await here.usage()
         assert (used.prompt_tokens, used.completion_tokens) == (7, 0)
         assert used.charge_pico_usd == 7 * PRICE.input_micro_usd_per_mtok
+
+
+async def test_a_call_that_cannot_be_counted_goes_to_operator_cards_alone(sqlite_store: Store) -> None:
+    async with market(sqlite_store) as here:
+        for _ in range(6):
+            assert (await here.post({**ASK, "ignore_eos": True})).status_code == 200
+        assert (len(here.hosted.received), here.lent.connections) == (6, 0)

@@ -7,10 +7,10 @@ import pytest
 
 from control_plane.economy import EconomyIndex
 from control_plane.fleet import FleetView, Liveness
-from control_plane.gateway import NoVendors
 from control_plane.gateway.models import model_objects, reachable_models
 from control_plane.identifiers import TenantId
 from control_plane.store import Store
+from control_plane.vendors import Vendors
 from tests.support.gateway import OTHER_TENANT, TENANT, agent_view, engine_view, fill, fleet_view
 from tests.support.market import CONSUMER, open_market, operators_card, providers_card
 
@@ -24,7 +24,7 @@ def economy(tmp_path: Path) -> Iterator[EconomyIndex]:
 
 
 def models(fleet: FleetView, economy: EconomyIndex, tenant: TenantId = TENANT) -> dict[str, int]:
-    return reachable_models(fleet, economy, NoVendors(), frozenset(), tenant, 7)
+    return reachable_models(fleet, economy, Vendors(), frozenset(), tenant, 7)
 
 
 def test_each_model_is_listed_once_with_its_largest_context(economy: EconomyIndex) -> None:
