@@ -145,6 +145,8 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     async def revoke_agent(agent_id: AgentId, actor: str) -> None:
         await revoke(store, agent_id, actor)
 
+    meters = CallMeters()
+
     def figures() -> ProcessFigures:
         return ProcessFigures(
             store_writes_waiting=store.writes_waiting_count,
@@ -163,7 +165,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             telemetry=directory.telemetry,
             operator_token=OperatorToken.load(directory.operator_token),
             access=access,
-            metrics=MetricsParts(fleet, CallMeters(), figures),
+            metrics=MetricsParts(fleet, meters, figures),
             enrolment=enrolment_routes(
                 store,
                 authority,

@@ -90,7 +90,8 @@ class AgentState:
         self._problems.pop("connection", None)
         self._observe(sample, (now_s, self._heard_unix_ms))
         self._move(liveness.sampled(self.contact, now_s))
-        self._record.sampled(self.facts, sample, self._heard_unix_ms)
+        if not self._closed:
+            self._record.sampled(self.facts, sample, self._heard_unix_ms)
         self.news.set()
 
     def probed(self, now_s: float) -> None:

@@ -94,17 +94,7 @@ class TelemetryFile:
             # Locked, no space, no permission: it may be well later.
             raise
         except sqlite3.DatabaseError as error:
-            aside = path.with_name(f"{path.name}.aside-{now_unix_ms}")
-            logger.error(  # noqa: TRY400 - its words are all there is to say
-                "%s cannot be used (%s): it is put aside as %s, and history begins anew",
-                path,
-                error,
-                aside.name,
-            )
-            for ending in ("", "-wal", "-shm"):
-                part = path.with_name(path.name + ending)
-                if part.exists():
-                    part.rename(aside.with_name(aside.name + ending))
+            put_aside(path, error, now_unix_ms)
             return cls(_connect(path))
 
     def close(self) -> None:
@@ -192,6 +182,23 @@ class TelemetryFile:
 
     def _number(self, pragma: str) -> int:
         return int(self._connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def put_aside(path: Path, error: Exception, now_unix_ms: int) -> None:
+    """For whoever wants to look into it. Raises OSError."""
+    aside = path.with_name(f"{path.name}.aside-{now_unix_ms}")
+    logger.error(
+        "%s cannot be used (%s): it is put aside as %s, and history begins anew", path, error, aside.name
+    )
+    for ending in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + ending)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + ending))
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether trying again is of no use. What is locked, full or not permitted may be well later."""
+    return type(error) is sqlite3.DatabaseError
 
 
 def reading(path: Path) -> "closing[sqlite3.Connection]":

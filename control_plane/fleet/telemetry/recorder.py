@@ -25,6 +25,8 @@ from control_plane.fleet.telemetry.file import (
     ChangeRow,
     Series,
     TelemetryFile,
+    is_damage,
+    put_aside,
 )
 from control_plane.fleet.telemetry.reliability import WINDOW_MS, Subject, presence_of
 from control_plane.fleet.telemetry.tiers import HOUR_MS, TIERS, Tier
@@ -152,6 +154,7 @@ class Recorder:
                 self._fail(error)
             except Exception:
                 logger.exception("a defect in the recorder of telemetry; it goes on")
+                self._failing = True
         if self._file is not None:
             self._file.close()
 
@@ -307,3 +310,8 @@ class Recorder:
             except sqlite3.Error as again:
                 logger.debug("closing %s: %s", self.path, again)
             self._file = None
+        if is_damage(error):
+            try:
+                put_aside(self.path, error, unix_ms())
+            except OSError as again:
+                logger.warning("%s is damaged, and cannot be put aside: %s", self.path, again)

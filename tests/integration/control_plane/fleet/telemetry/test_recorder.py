@@ -11,6 +11,7 @@ import pytest
 from daalu_wire.v1 import agent_pb2
 
 from control_plane.fleet.telemetry import ENGINE, History, Limits, Recorder, SubjectHistory
+from control_plane.fleet.telemetry.file import PAGE_BYTES
 from control_plane.fleet.telemetry.recorder import MAX_SUBJECTS
 from control_plane.fleet.telemetry.tiers import DAY_MS, HOUR_MS, MINUTE_MS, QUARTER, RAW, TEN_SECONDS
 from control_plane.identifiers import AgentId, TenantId
@@ -244,6 +245,24 @@ def test_a_damaged_file_is_put_aside_and_history_begins_anew(
     assert "it is put aside as telemetry.db.aside-" in caplog.text
     assert len(list(path.parent.glob("telemetry.db.aside-*"))) == 1
     assert _one(history(path, now - 1_000, now + 1_000)).values["temperature_celsius"].mean == [40]
+
+
+def test_a_file_that_is_damaged_in_the_middle_is_put_aside_too(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = unix_ms()
+    record(path, *((now - 600_000 + 2_000 * number, _warm(number)) for number in range(300)))
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        # What says that it is a database stays.
+        file.seek(PAGE_BYTES)
+        file.write(b"\xff" * (size - PAGE_BYTES))
+    recorder = Recorder(path)
+    _eventually(lambda: "it is put aside as telemetry.db.aside-" in caplog.text)
+    recorder.sampled(agent_facts(), _warm(77), now)
+    _eventually(lambda: not recorder.waiting_count and not recorder._failing)
+    recorder.close()
+    assert _one(history(path, now - 1_000, now + 1_000)).values["temperature_celsius"].mean == [77]
 
 
 def test_a_newer_versions_file_is_put_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
