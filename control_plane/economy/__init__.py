@@ -4,10 +4,13 @@ then *settled* or *void*, once; *terms* are what an attempt was made under, froz
 For the router and the gateway:
 - Memory only: `EconomyIndex(store)` (`run`, `refresh`; `tenant(id) -> TenantEconomy`, `offers(tenant_id,
   served_name, now_ms) -> Offers`), `LimitTable.admit(...) -> Admitted | Limited`, then one `.release(...)`.
-- Units of `Store.write`: `hold(session, NewTerms(...), save) -> Held | QuotaExceeded` before dispatch, where
-  `save(session)` writes call and attempt and runs only if held; `checkpoint(session, attempt_id, tokens)`;
-  then `settle(session, SettleFacts(...)) -> Settled`, or `void(session, attempt_id)` where no content came.
-  `settle_own(session, OwnFacts(...))` for own cards. Settling again returns what was settled.
+- For many calls at once, in functions that `Store.write_item` is given: before dispatch
+  `hold_all(session, [(NewTerms(...), rows), ...], save) -> [Held | QuotaExceeded, ...]`, where
+  `save(session, [rows, ...])` writes calls and attempts of those held; at the end, their rows written,
+  `settle_all(session, [SettleFacts(...) | OwnFacts(...) | Voided(...), ...]) -> [Settled | None, ...]`:
+  None where nothing was held. Settling again returns what was settled.
+- For one, as units of `Store.write`: `hold`, `checkpoint`, `settle` (raises NothingHeld), `settle_own`,
+  `void`.
 - `reap_holds(session, ...)` from time to time, for what a crash left open. `find_drift(session)` in a reading
   session, and where it finds something `judge_providers(session, now_ms)` in a writing one: a card whose
   claims exceed the own counts is *flagged*, and its held credit stays held until the operator clears it.
@@ -32,7 +35,7 @@ from control_plane.economy.pools import (
 )
 from control_plane.economy.prices import list_prices, set_price, set_share
 from control_plane.economy.queries import read_economy
-from control_plane.economy.quota import Held, QuotaExceeded, checkpoint, hold, void
+from control_plane.economy.quota import Held, QuotaExceeded, checkpoint, hold, hold_all
 from control_plane.economy.reaper import Reaped, reap_holds
 from control_plane.economy.rights import (
     PolicyChange,
@@ -43,7 +46,18 @@ from control_plane.economy.rights import (
 )
 from control_plane.economy.ring import RING_SIZE, CardRing, PoolCard
 from control_plane.economy.roles import Role, RoleFacts, resolve_role
-from control_plane.economy.settlement import NothingHeld, OwnFacts, Settled, SettleFacts, settle, settle_own
+from control_plane.economy.settlement import (
+    Ending,
+    NothingHeld,
+    OwnFacts,
+    Settled,
+    SettleFacts,
+    Voided,
+    settle,
+    settle_all,
+    settle_own,
+    void,
+)
 from control_plane.economy.statements import (
     Credit,
     Statement,
@@ -79,6 +93,7 @@ __all__ = [
     "Drift",
     "DriftWatch",
     "EconomyIndex",
+    "Ending",
     "ExternalPolicy",
     "Held",
     "LeftOutPool",
@@ -112,6 +127,7 @@ __all__ = [
     "Tokens",
     "Usage",
     "VendorPlace",
+    "Voided",
     "add_pin",
     "change_policy",
     "checkpoint",
@@ -127,6 +143,7 @@ __all__ = [
     "find_plan",
     "find_pool",
     "hold",
+    "hold_all",
     "judge_providers",
     "list_flags",
     "list_pins",
@@ -143,6 +160,7 @@ __all__ = [
     "set_price",
     "set_share",
     "settle",
+    "settle_all",
     "settle_own",
     "start_subscription",
     "statements",

@@ -93,14 +93,17 @@ def check_shared(request: InferenceRequest) -> None:
         )
     for field in ("logprobs", "top_logprobs"):
         value = request.body.get(field)
-        if isinstance(value, int) and not isinstance(value, bool) and value > MOST_LOGPROBS:
-            raise _refused(field, f"is {MOST_LOGPROBS} at most on shared cards")
+        if value is None or isinstance(value, bool):
+            continue
+        # An engine reads "50" and 50.0 as numbers too, and -1 as the whole vocabulary.
+        if not isinstance(value, int) or not 0 <= value <= MOST_LOGPROBS:
+            raise _refused(field, f"is a whole number of 0 to {MOST_LOGPROBS} on shared cards")
     for field in ("response_format", "structured_outputs", "tools"):
         value = request.body.get(field)
         if value is not None and len(orjson.dumps(value)) > MOST_SCHEMA_BYTES:
             raise _refused(field, f"has {MOST_SCHEMA_BYTES} bytes at most on shared cards")
     for url in _urls(request.body.get("messages")):
-        if not url.startswith("data:"):
+        if not url[:5].lower() == "data:":
             raise _refused("messages", "may name media as data: only, since a shared card fetches nothing")
 
 
@@ -110,22 +113,17 @@ def without_dropped(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _urls(messages: Any) -> Iterator[str]:
-    """Every URL of a part of a message, however it is nested in it."""
-    parts = [
-        part
-        for message in messages or ()
-        if isinstance(message.get("content"), list)
-        for part in message["content"]
-        if isinstance(part, dict)
-    ]
-    for part in parts:
-        for value in part.values():
-            nested = value.get("url") if isinstance(value, dict) else None
-            if isinstance(nested, str):
-                yield nested
-        for key, value in part.items():
-            if key.endswith("_url") and isinstance(value, str):
-                yield value
+    """Every URL in the parts of messages, however deep."""
+    inside = [message.get("content") for message in messages or ()]
+    while inside:
+        value = inside.pop()
+        if isinstance(value, list):
+            inside += value
+        elif isinstance(value, dict):
+            inside += value.values()
+            for key, text in value.items():
+                if isinstance(text, str) and (key == "url" or key.endswith("_url")):
+                    yield text
 
 
 def _refused(field: str, words: str) -> Refusal:

@@ -8,18 +8,16 @@ is no such mercy: no hold, no call; and no end marker before the settlement.
 import asyncio
 import logging
 from collections.abc import Awaitable
-from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
-from sqlmodel import Session
 
-from control_plane.economy import Held, NewTerms, QuotaExceeded, Tokens, checkpoint, hold
+from control_plane.economy import Held, NewTerms, QuotaExceeded, Tokens, checkpoint
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.queries import save_all
-from control_plane.gateway.record import CallRecord, Entry
+from control_plane.gateway.queries import reserve_all, save_all
+from control_plane.gateway.record import CallRecord
 from control_plane.identifiers import AttemptId, CallId
 from control_plane.store import Store, WriterClosed, WriterOverloaded
 
@@ -66,9 +64,9 @@ class Book:
     async def reserve(self, record: CallRecord, terms: NewTerms) -> Held | QuotaExceeded:
         """Returns when the hold and the attempt under it are durable, or nothing was written. Raises Refusal
         where the store cannot be written."""
-        entry = record.entry()
         try:
-            return await self._within_patience(self._store.write(partial(_hold, terms=terms, entry=entry)))
+            item = (terms, record.entry())
+            return await self._within_patience(self._store.write_item(reserve_all, item))
         except _UNWRITABLE as error:
             self._is_unwritable(error)
             raise _unrecordable() from None
@@ -129,10 +127,6 @@ class Book:
         if self._writable:
             self._writable = False
             logger.warning("calls cannot be recorded, own-card calls go on: %s", type(error).__name__)
-
-
-def _hold(session: Session, terms: NewTerms, entry: Entry) -> Held | QuotaExceeded:
-    return hold(session, terms, lambda session: save_all(session, [entry]))
 
 
 def _unrecordable() -> Refusal:

@@ -191,7 +191,8 @@ class _Call:
             raise
 
     def _check_fields(self, candidate: OperatorCard | ThirdPartyCard | AtVendor) -> None:
-        """Raises Denied for a request that may not go there as it is."""
+        """Raises Denied for a request that may not go to a vendor as it is, and Refusal for one that may not
+        go to a shared card: a field must not move a call from a pool to a vendor."""
         if isinstance(candidate, AtVendor):
             where, check = candidate.model.vendor, self._parts.at_vendors.check
         else:
@@ -200,7 +201,10 @@ class _Call:
             check(self._record.request)
         except Refusal as refusal:
             denial = Denial(candidate.tier, where, refusal.code, refusal.message)
-            raise Denied(denial, refusal.condition) from None
+            if isinstance(candidate, AtVendor):
+                raise Denied(denial, refusal.condition) from None
+            self._record.denials.append(denial)
+            raise
 
     async def _exact_prompt_tokens(self, candidate: OperatorCard | ThirdPartyCard) -> int | None:
         """Where the bound did not fit: what the prompt really has; None: cannot be counted."""
@@ -252,7 +256,7 @@ class _Call:
             raise
         except EngineRefused as refused:
             who = "vendor" if isinstance(candidate, AtVendor) else "engine"
-            self._settling.end_attempt(AttemptOutcome.FAILED, Tokens(), f"{who}_{refused.status}")
+            self._settling.nothing_delivered(f"{who}_{refused.status}")
             raise
         finally:
             if checkpoints is not None:

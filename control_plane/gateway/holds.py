@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from control_plane.economy import (
     Admitted,
+    Ending,
     Limited,
     LimitTable,
     NewTerms,
@@ -20,9 +21,9 @@ from control_plane.economy import (
     SettleFacts,
     Tokens,
     VendorPlace,
+    Voided,
 )
 from control_plane.gateway.book import Book
-from control_plane.gateway.ending import Ending, Voided
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.record import AttemptRecord, CallRecord
 from control_plane.identifiers import PoolId
@@ -32,8 +33,8 @@ from control_plane.store.tables import Tier
 
 # Asked of a vendor where the call names no max_tokens.
 VENDORS_DEFAULT_OUTPUT_TOKENS = 1_024
-# What a prompt's characters are taken for where an estimate is enough: it is refunded or refused later.
-CHARACTERS_PER_TOKEN = 4
+# What a prompt's bytes are taken for where an estimate is enough: it is refunded later.
+BYTES_PER_TOKEN = 4
 # For what is left of a context: less than the usual four, so that the answer still fits.
 FEWEST_CHARACTERS_PER_TOKEN = 3
 
@@ -138,7 +139,9 @@ class Holds:
             return
         request = self._record.request
         output = offer.plan.default_output_tokens if request.max_tokens is None else request.max_tokens
-        estimate = request.prompt_characters // CHARACTERS_PER_TOKEN + request.choices * output
+        # The bound is of all prompts, in bytes.
+        estimate = request.prompt_tokens_bound // BYTES_PER_TOKEN
+        estimate += request.prompts * request.choices * output
         verdict = self._reserving.limits.admit(
             (self._record.tenant_id, offer.pool_id),
             offer.plan,

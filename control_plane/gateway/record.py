@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from control_plane.access import Principal
-from control_plane.economy import Tokens
-from control_plane.gateway.ending import Ending
+from control_plane.economy import Ending, Tokens
 from control_plane.gateway.metering import NO_TOKENS
 from control_plane.gateway.request import InferenceRequest
 from control_plane.identifiers import AgentId, AttemptId, CallId, TenantId

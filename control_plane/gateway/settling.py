@@ -3,8 +3,7 @@
 import asyncio
 import time
 
-from control_plane.economy import Tokens
-from control_plane.gateway.ending import Voided
+from control_plane.economy import Tokens, Voided
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.holds import Holds, ending_of
 from control_plane.gateway.metering import Meter
@@ -103,10 +102,14 @@ class Settling:
             return self.meter.estimated_delivered
         return self.estimated
 
-    async def give_back(self, code: str) -> None:
-        """Ends an attempt that delivered nothing, before the next: its hold is free again."""
+    def nothing_delivered(self, code: str) -> None:
+        """Ends an attempt of whose answer the client was given nothing, whatever the engine had begun."""
         self.end_attempt(AttemptOutcome.FAILED, Tokens(), code)
         self.meter = self.text = self.estimated = None
+
+    async def give_back(self, code: str) -> None:
+        """Ends an attempt that delivered nothing, before the next: its hold is free again."""
+        self.nothing_delivered(code)
         record = self._record
         last = record.attempts[-1]
         if last.tier is not Tier.OWN:

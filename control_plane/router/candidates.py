@@ -31,6 +31,7 @@ class Reason(StrEnum):
     # Of a pool's cards.
     NO_ROOM = "no_room"
     UNCOUNTABLE = "uncountable"
+    NO_CARD_SERVES_IT = "no_card_serves_it"
     # Of a pool.
     UNPRICED = "unpriced"
     NO_CARDS = "no_cards"

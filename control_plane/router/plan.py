@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar, overload
 
-from control_plane.economy import LeftOutPool, Pin
+from control_plane.economy import LeftOutPool, Pin, PoolOffer
 from control_plane.fleet import Liveness
 from control_plane.router.candidates import (
     AnyCandidate,
@@ -89,11 +89,9 @@ def _within_perimeter(call: CodingCall, tenant: TenantFacts, world: World) -> Pe
             words = "coding calls are served on operator cards only, and it has none"
             left_out.append(LeftOut(Tier.POOL, Reason.UNTRUSTED_CARDS, words, pool_name=offer.pool_name))
             continue
-        found, passed_over = choose_seats(
-            call, tenant.tenant_id, offer, offer.operator_cards, world, OperatorCard
-        )
+        found, passed_over = choose_seats(call, tenant, offer, offer.operator_cards, world, OperatorCard)
         seats += found
-        left_out += passed_over
+        left_out += passed_over if found else _explained(offer, passed_over)
     return Plan((*own, *seats), (*left_out, *_pools_left_out(tenant)))
 
 
@@ -101,12 +99,20 @@ def _open(call: CallFacts, tenant: TenantFacts, world: World) -> OpenPlan:
     own, left_out = _own(call, tenant, world)
     candidates: list[AnyCandidate] = [*own]
     for offer in tenant.offers.usable:
-        found, passed_over = choose_seats(call, tenant.tenant_id, offer, offer.cards, world, any_seat)
+        found, passed_over = choose_seats(call, tenant, offer, offer.cards, world, any_seat)
         candidates += found
-        left_out += passed_over
+        left_out += passed_over if found else _explained(offer, passed_over)
     left_out += _pools_left_out(tenant)
     vendors, passed_over = _vendors(call, tenant, world)
     return Plan((*candidates, *vendors), (*left_out, *passed_over))
+
+
+def _explained(offer: PoolOffer, passed_over: list[LeftOut]) -> list[LeftOut]:
+    """Of a pool that has a price for the model: where no card of it says more, the pool itself does."""
+    if any(left.reason not in _UNRELATED for left in passed_over):
+        return passed_over
+    words = "no card of it serves the model now"
+    return [*passed_over, LeftOut(Tier.POOL, Reason.NO_CARD_SERVES_IT, words, pool_name=offer.pool_name)]
 
 
 def _own(call: CallFacts, tenant: TenantFacts, world: World) -> tuple[list[OwnCard], list[LeftOut]]:

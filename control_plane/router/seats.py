@@ -11,9 +11,8 @@ from typing import TypeVar
 
 from control_plane.economy import CardRing, PoolCard, PoolOffer
 from control_plane.fleet import AgentView, Liveness
-from control_plane.identifiers import TenantId
 from control_plane.router.candidates import LeftOut, OperatorCard, Reason, ThirdPartyCard
-from control_plane.router.facts import CallFacts, World
+from control_plane.router.facts import CallFacts, TenantFacts, World
 from control_plane.router.obstacles import on_it, pool_obstacle
 from control_plane.store.tables import Tier
 
@@ -32,7 +31,7 @@ MakeSeat = Callable[[AgentView, str, float, PoolOffer, PoolCard], Seat]
 
 def choose_seats(
     call: CallFacts,
-    tenant_id: TenantId,
+    tenant: TenantFacts,
     offer: PoolOffer,
     cards: CardRing,
     world: World,
@@ -41,13 +40,18 @@ def choose_seats(
     """Best first, and why others were passed over. `cards` are the offer's, or some of them."""
     fit: list[tuple[AgentView, float, PoolCard]] = []
     left_out: list[LeftOut] = []
+    # Looked for here, and not among the seats: a pinned card must not lose its place to others.
+    pinned = tenant.pin.agent_id if tenant.pin is not None and tenant.pin.tier is Tier.POOL else None
     for card in cards.walk(call.affinity):
-        if card.tenant_id == tenant_id:
+        if card.tenant_id == tenant.tenant_id:
             continue
         agent = world.fleet.by_id.get(card.agent_id)
         if agent is None:
             continue
-        obstacle = pool_obstacle(call, agent, world, operator_run=card.operator_run)
+        if pinned in (None, card.agent_id):
+            obstacle = pool_obstacle(call, agent, world, operator_run=card.operator_run)
+        else:
+            obstacle = Reason.PINNED_ELSEWHERE, f"an administrator pinned these calls to {pinned}"
         if obstacle is None and agent.engine is not None:
             running = on_it(agent.engine, world.in_flight.get(agent.agent_id, 0))
             fit.append((agent, running / max(agent.engine.max_running_calls, 1), card))

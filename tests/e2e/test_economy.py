@@ -20,6 +20,7 @@ from tests.support.product import HTTPS_PORT, AgentOptions
 from tests.support.programs import Program, eventually
 from tests.support.raw_client import Answer, RawClient
 from tests.support.system import Site
+from tests.support.vendor import KEY
 from tests.support.vendor_tls import make_tls
 
 CHAT = "/v1/chat/completions"
@@ -39,15 +40,25 @@ class Connections:
 
     def __init__(self, host: Host, port: int) -> None:
         self._host, self._table = host, f"counted{port}"
-        rule = f"tcp dport {port} tcp flags & (syn | ack) == syn counter name asked accept"
-        chain = f"chain seen {{ type filter hook input priority -300; {rule} ; }}"
-        host.run(["nft", "-f", "-"], stdin=f"table inet {self._table} {{ counter asked {{ }} ; {chain} }}\n")
+        host.run(["nft", "-f", "-"], stdin=_counting(self._table, port))
 
     def count(self) -> int:
         shown = self._host.run(["nft", "--json", "list", "counter", "inet", self._table, "asked"]).stdout
         return int(
             next(each["counter"]["packets"] for each in json.loads(shown)["nftables"] if "counter" in each)
         )
+
+
+def _counting(table: str, port: int) -> str:
+    return f"""
+table inet {table} {{
+  counter asked {{ }}
+  chain seen {{
+    type filter hook input priority -300;
+    tcp dport {port} tcp flags & (syn | ack) == syn counter name asked accept
+  }}
+}}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +90,7 @@ class Market:
         return sum(each["held_pico_usd"] + each["non_payable_pico_usd"] for each in found)
 
     def assert_books_are_in_order(self) -> None:
-        assert self.world.system.control.rest("GET", "/ledger/verify")["broken"] == []
+        assert self.world.system.control.rest("GET", "/ledger/verify") == []
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +146,7 @@ def _vendor_command(address: str, certificate: Path, key: Path) -> list[str]:
 
 
 def _configure_vendor(data: Path, address: str, ca: Path) -> None:
-    (data / "vendor.key").write_text("a-vendors-key\n")
+    (data / "vendor.key").write_text(f"{KEY}\n")
     (data / "vendor.key").chmod(0o600)
     (data / "vendors.toml").write_text(
         f"""

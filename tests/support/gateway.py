@@ -194,9 +194,13 @@ async def serving(
     limits: Limits | None = None,
     counting: Counting | None = None,
     vendors: Vendors | None = None,
+    rows: bool = True,
+    processes: Callable[[], int] = lambda: 1,
 ) -> AsyncIterator[Front]:
-    """The economy is the store's, read again with `front.economy.refresh()`."""
-    fill(store, agents)
+    """The economy is the store's, read again with `front.economy.refresh()`. `rows`: writes those that calls
+    refer to; where another gateway serves from the same store they are there."""
+    if rows:
+        fill(store, agents)
     fleet = FixedFleet(*agents)
     economy = EconomyIndex(store)
     await economy.refresh()
@@ -209,7 +213,7 @@ async def serving(
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    gateway = Gateway(store, rooms, fallback, secret=b"s" * 32, limits=limits)
+    gateway = Gateway(store, rooms, fallback, secret=b"s" * 32, limits=limits, processes=processes)
     config = uvicorn.Config(gateway, http="httptools", lifespan="off", log_level="warning", access_log=False)
     server = _Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:

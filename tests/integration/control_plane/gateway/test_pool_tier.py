@@ -15,6 +15,7 @@ from sqlmodel import Session, select
 from control_plane.economy import NewPin, add_pin, start_subscription, verify, withdraw
 from control_plane.fleet import AgentView, Health, Liveness
 from control_plane.gateway import Limits
+from control_plane.gateway.queries import reserve_all
 from control_plane.store import Store
 from control_plane.store.economy_tables import (
     Account,
@@ -481,9 +482,14 @@ async def test_an_answer_whose_settlement_cannot_be_written_has_no_end_and_is_se
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = Limits(record_wait_s=0.2, catch_up_every_s=0.05)
+    write_item = sqlite_store.write_item
+
+    def stuck_at_the_end(save: Any, item: Any) -> "asyncio.Future[Any]":
+        return write_item(save, item) if save is reserve_all else asyncio.get_running_loop().create_future()
+
     async with market(sqlite_store, hosted=False, limits=limits) as here:
         with monkeypatch.context() as broken:
-            broken.setattr(sqlite_store, "write_item", lambda *_: asyncio.get_running_loop().create_future())
+            broken.setattr(sqlite_store, "write_item", stuck_at_the_end)
             reply = await here.post(STREAM)
             assert END.decode() not in reply.text
             assert "records_unavailable" in reply.text
