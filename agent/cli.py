@@ -35,6 +35,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     _add_enrolment(enrol)
 
     commands.add_parser("status", parents=[settings], help="identity, tunnel, cards, engine, last contact")
+    commands.add_parser(
+        "doctor", parents=[settings], help="look this host over, from the driver to the first token"
+    )
     commands.add_parser("down", parents=[settings], help="stop the daemon, the engine and the tunnel")
     commands.add_parser("version", help="print the version")
     return parser.parse_args(arguments)

@@ -4,14 +4,17 @@ import asyncio
 import datetime as dt
 import logging
 import os
+from collections.abc import AsyncGenerator
 from dataclasses import replace
+from pathlib import Path
 from typing import Self
 
 from daalu_wire.v1 import agent_pb2
 
-from agent.cards import CardReader, NvmlReader, SimulatedReader
+from agent.cards import KERNEL_LOG, CardReader, NvmlReader, SimulatedReader
 from agent.config import AgentConfig
-from agent.engine import Engine, EngineSettings, has_card, left_behind
+from agent.diagnostics import Examination, Subject
+from agent.engine import Engine, EngineBehind, EngineSettings, has_card, left_behind
 from agent.identity import Identity, State, StateError
 from agent.rpc import AgentServer
 from agent.status import Control, Request, Snapshot, notify, watchdog
@@ -28,11 +31,13 @@ class Daemon:
     """One host's rooms, wired. `run` once, or `take_down` where no daemon runs."""
 
     def __init__(
-        self, identity: Identity, state: State, link: Link, cards: CardReader, engine: Engine
+        self, identity: Identity, state: State, link: Link, cards: CardReader, engine: Engine, models: Path
     ) -> None:
+        """`models`: the directory that models lie in."""
         self._identity, self._state = identity, state
         self._link, self._cards, self._engine = link, cards, engine
-        self._server = AgentServer(identity, state, cards, engine)
+        examination = Examination(Subject(cards, link, engine, state.directory, models))
+        self._server = AgentServer(identity, state, cards, engine, examination)
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._takes_down = False
@@ -56,7 +61,7 @@ class Daemon:
             has_card=has_card(*await cards.inventory()),
             added_environment=dict(config.engine_environment),
         )
-        return cls(identity, state, _link(config, identity, state), cards, Engine(settings))
+        return cls(identity, state, _link(config, identity, state), cards, Engine(settings), config.models)
 
     def stop(self, takes_down: bool) -> None:
         """Ends `run`. Without `takes_down` tunnel and engine go on, for the next daemon to adopt."""
@@ -165,6 +170,27 @@ async def snapshot_without(config: AgentConfig, state: State) -> Snapshot:
         cards.close()
 
 
+async def examine(
+    config: AgentConfig, state: State, running: Snapshot | None
+) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
+    """Looks this host over from a program that is no daemon. `running`: what a running daemon says.
+
+    Raises StateError.
+    """
+    identity = state.identity() if config.state.is_dir() else None
+    cards = _card_reader(config, identity)
+    try:
+        engine = running.engine if running is not None else None
+        if engine is None:
+            engine = left_behind(config.state) if identity else agent_pb2.EngineSample()
+        link = _link(config, identity, state) if identity else None
+        behind = EngineBehind(config.state, config.catalogue, engine)
+        async for progress in Examination(Subject(cards, link, behind, config.state, config.models)).run():
+            yield progress
+    finally:
+        cards.close()
+
+
 async def _with_cards(snapshot: Snapshot, cards: CardReader) -> Snapshot:
     system, found = await cards.inventory()
     _, samples = await cards.sample()
@@ -173,7 +199,7 @@ async def _with_cards(snapshot: Snapshot, cards: CardReader) -> Snapshot:
 
 def _card_reader(config: AgentConfig, identity: Identity | None) -> CardReader:
     if config.simulated_card is None:
-        return NvmlReader()
+        return NvmlReader(kernel_log=KERNEL_LOG)
     return SimulatedReader(config.simulated_card, seed=identity.agent_id if identity else "")
 
 

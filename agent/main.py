@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -9,9 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from daalu_wire.v1 import agent_pb2
+
 from agent import VERSION, cli
 from agent.config import AgentConfig, ConfigError, load_config
-from agent.daemon import Daemon, snapshot_without, take_down_without
+from agent.daemon import Daemon, examine, snapshot_without, take_down_without
+from agent.diagnostics import describe as describe_result
 from agent.engine import EngineInUse, InvalidEntry
 from agent.enrolment import EnrolmentError, Host, InvalidInvite, claim, parse_invite
 from agent.identity import Identity, State, StateError
@@ -135,6 +139,28 @@ def _status(config: AgentConfig, given: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(config: AgentConfig, given: argparse.Namespace) -> int:
+    """1 where a check failed."""
+    del given
+    state = State(config.state)
+    running = None
+    if config.state.is_dir():
+        state.check()
+        answer = ask(config.state, Request.STATUS)
+        running = None if answer is None else _snapshot(answer)
+    return asyncio.run(_print_examination(config, state, running))
+
+
+async def _print_examination(config: AgentConfig, state: State, running: Snapshot | None) -> int:
+    failed = 0
+    async with contextlib.aclosing(examine(config, state, running)) as progress:
+        async for step in progress:
+            if step.HasField("ended"):
+                print(describe_result(step.ended), flush=True)
+                failed += step.ended.verdict == agent_pb2.DIAGNOSTIC_VERDICT_FAIL
+    return 1 if failed else 0
+
+
 def _down(config: AgentConfig, given: argparse.Namespace) -> int:
     del given
     if not config.state.is_dir():
@@ -182,4 +208,4 @@ def _fail(problem: object, status: int) -> int:
     return status
 
 
-_COMMANDS = {"run": _run, "enrol": _enrol, "status": _status, "down": _down}
+_COMMANDS = {"run": _run, "enrol": _enrol, "status": _status, "doctor": _doctor, "down": _down}

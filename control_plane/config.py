@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 DEFAULT_DATA = Path("/var/lib/daalu")
 # Linux's limit on the name of a network interface.
 MAX_INTERFACE_CHARACTERS = 15
+DEFAULT_TELEMETRY_MIB = 2_048
+MIN_TELEMETRY_MIB = 16
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
 
@@ -64,6 +66,10 @@ class DataDirectory:
         return self.root / "daalu.db"
 
     @property
+    def telemetry(self) -> Path:
+        return self.root / "telemetry.db"
+
+    @property
     def authority(self) -> Path:
         return self.root / "authority"
 
@@ -113,6 +119,8 @@ class Settings:
     allow_direct: bool
     # Catalogue entries of the operator's own, beside those that ship with the product.
     catalogue: Path | None
+    # What telemetry's history may take of the disk; a card takes 1.5 MiB.
+    telemetry_mib: int = DEFAULT_TELEMETRY_MIB
     # The vendors of the external tier; None: vendors.toml in the data directory, where it is there.
     vendors: Path | None = None
 
@@ -145,6 +153,8 @@ def checked(settings: Settings) -> Settings:
         raise InvalidSetting(
             f"hub_interface {name!r}: 1 to {MAX_INTERFACE_CHARACTERS} letters, digits and dashes"
         )
+    if settings.telemetry_mib < MIN_TELEMETRY_MIB:
+        raise InvalidSetting(f"telemetry_mib {settings.telemetry_mib}: {MIN_TELEMETRY_MIB} MiB or more")
     return settings
 
 
@@ -198,6 +208,8 @@ def settings_toml(settings: Settings) -> str:
         values["database_url"] = settings.database_url
     if settings.catalogue is not None:
         values["catalogue"] = str(settings.catalogue)
+    if settings.telemetry_mib != DEFAULT_TELEMETRY_MIB:
+        values["telemetry_mib"] = settings.telemetry_mib
     if settings.vendors is not None:
         values["vendors"] = str(settings.vendors)
     # JSON's strings, integers and booleans are TOML's too.
@@ -235,9 +247,10 @@ _TYPES: dict[str, type] = {
     "allow_direct": bool,
     "database_url": str,
     "catalogue": str,
+    "telemetry_mib": int,
     "vendors": str,
 }
-_OPTIONAL = {"database_url", "catalogue", "vendors"}
+_OPTIONAL = {"database_url", "catalogue", "telemetry_mib", "vendors"}
 
 
 def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
@@ -260,5 +273,6 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
         hub_interface=str(written["hub_interface"]),
         allow_direct=written["allow_direct"] is True,
         catalogue=Path(str(catalogue)) if catalogue is not None else None,
+        telemetry_mib=int(str(written.get("telemetry_mib", DEFAULT_TELEMETRY_MIB))),
         vendors=Path(str(vendors)) if vendors is not None else None,
     )

@@ -20,6 +20,7 @@ PlanId = NewType("PlanId", str)
 ContributionId = NewType("ContributionId", str)
 SubscriptionId = NewType("SubscriptionId", str)
 TransactionId = NewType("TransactionId", str)
+DiagnosticRunId = NewType("DiagnosticRunId", str)
 ProcessId = NewType("ProcessId", str)
 PinId = NewType("PinId", str)
 
@@ -90,3 +91,7 @@ def new_process_id() -> ProcessId:
 
 def new_pin_id() -> PinId:
     return PinId(_new("pin"))
+
+
+def new_diagnostic_run_id() -> DiagnosticRunId:
+    return DiagnosticRunId(_new("dgn"))

@@ -34,8 +34,11 @@ from control_plane.enrolment import (
     file_key_sha256,
 )
 from control_plane.fleet import Fleet, revoke
+from control_plane.fleet.diagnostics import DiagnosticRuns
+from control_plane.fleet.telemetry import Limits, Recorder
 from control_plane.gateway import Gateway, OwnCounting, Rooms, Siblings
 from control_plane.identifiers import AgentId
+from control_plane.metrics import CallMeters, MetricsParts, ProcessFigures
 from control_plane.store import Store, unix_ms
 from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_hub
 from control_plane.vendors import load_vendors
@@ -43,6 +46,7 @@ from control_plane.vendors import load_vendors
 logger = logging.getLogger(__name__)
 
 TICKET_SECRET_BYTES = 32
+MIB = 1024**2
 # Containers made and not freed by their count before the collector looks for cycles among the young.
 COLLECT_EVERY_ALLOCATIONS = 10_000
 
@@ -70,7 +74,10 @@ def serve(settings: Settings) -> None:
             store = Store(settings.database_url)
             stack.callback(store.close)
             store.migrate()
-            built = _build(settings, store)
+            limits = Limits(file_bytes=settings.telemetry_mib * MIB)
+            recorder = Recorder(settings.directory.telemetry, limits)
+            stack.callback(recorder.close)
+            built = _build(settings, store, recorder)
         # InvalidSetting, InvalidEntry and an unusable operator token are ValueErrors.
         except (CannotListen, AuthorityUnusable, HubKeyUnusable, ValueError) as error:
             raise CannotServe(str(error)) from error
@@ -99,7 +106,7 @@ def hub(settings: Settings) -> None:
         raise CannotServe(str(error)) from error
 
 
-def _build(settings: Settings, store: Store) -> _Built:
+def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     directory = settings.directory
     catalogue = Catalogue.load(settings.catalogue)
     authority = Authority.load(directory.authority)
@@ -117,8 +124,10 @@ def _build(settings: Settings, store: Store) -> _Built:
         catalogue,
         allow_direct=settings.allow_direct,
         card_classes=card_classes,
+        record=recorder,
         orphaned_before_unix_ms=lambda: siblings.orphaned_before_unix_ms,
     )
+    diagnostics = DiagnosticRuns(store, fleet)
     pin = file_key_sha256(directory.tls_certificate)
 
     async def invite(tenant_id: str) -> tuple[str, int]:
@@ -136,13 +145,27 @@ def _build(settings: Settings, store: Store) -> _Built:
     async def revoke_agent(agent_id: AgentId, actor: str) -> None:
         await revoke(store, agent_id, actor)
 
+    meters = CallMeters()
+
+    def figures() -> ProcessFigures:
+        return ProcessFigures(
+            store_writes_waiting=store.writes_waiting_count,
+            unwritten_calls=gateway.unwritten_calls_count,
+            telemetry_samples_waiting=recorder.waiting_count,
+            telemetry_samples_dropped=recorder.dropped_count,
+        )
+
     api = build_api(
         ApiParts(
             store=store,
             fleet=fleet,
             catalogue=catalogue,
             card_classes=card_classes,
+            diagnostics=diagnostics,
+            telemetry=directory.telemetry,
             operator_token=OperatorToken.load(directory.operator_token),
+            access=access,
+            metrics=MetricsParts(fleet, meters, figures),
             enrolment=enrolment_routes(
                 store,
                 authority,
@@ -172,6 +195,7 @@ def _build(settings: Settings, store: Store) -> _Built:
         "API keys": access.run,
         "economy": economy.run,
         "fleet": fleet.run,
+        "diagnostics": diagnostics.run,
         "gateway": gateway.run,
         "siblings": siblings.run,
         "drift watch": DriftWatch(store).run,

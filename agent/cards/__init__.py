@@ -11,5 +11,6 @@ The *card system* says whether cards can be read at all. A card that the driver 
 from agent.cards.nvml import NvmlReader
 from agent.cards.reader import CardReader
 from agent.cards.simulated import DEFAULT_SIMULATED_CARD, SimulatedReader
+from agent.cards.xid import KERNEL_LOG
 
-__all__ = ["DEFAULT_SIMULATED_CARD", "CardReader", "NvmlReader", "SimulatedReader"]
+__all__ = ["DEFAULT_SIMULATED_CARD", "KERNEL_LOG", "CardReader", "NvmlReader", "SimulatedReader"]

@@ -138,6 +138,11 @@ def read_uuid(handle: Handle) -> str:
     return text_reading(lambda: pynvml.nvmlDeviceGetUUID(handle)).value
 
 
+def read_bus_id(handle: Handle) -> str:
+    """Empty where the driver does not say. Raises CardLost."""
+    return text_reading(lambda: pynvml.nvmlDeviceGetPciInfo(handle).busId).value
+
+
 def open_handle(index: int) -> Handle:
     """Raises CardLost, or another NVMLError."""
     try:

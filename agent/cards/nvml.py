@@ -1,6 +1,7 @@
 """Cards as the NVIDIA driver reports them (NVML), with a deadline on every look."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from daalu_wire.v1 import agent_pb2
 
@@ -24,12 +25,16 @@ class NvmlReader:
     """
 
     def __init__(
-        self, sample_deadline_s: float = SAMPLE_DEADLINE_S, inventory_deadline_s: float = INVENTORY_DEADLINE_S
+        self,
+        sample_deadline_s: float = SAMPLE_DEADLINE_S,
+        inventory_deadline_s: float = INVENTORY_DEADLINE_S,
+        kernel_log: Path | None = None,
     ) -> None:
+        """`kernel_log`: where the driver's complaints (Xid) are read; None: they are not."""
         self._sample_deadline_s = sample_deadline_s
         self._inventory_deadline_s = inventory_deadline_s
         self._lane = Lane("nvml")
-        self._session = NvmlSession()
+        self._session = NvmlSession(kernel_log)
         self._cards: list[agent_pb2.Card] = []
         # The last sample that each card gave, so that a lost card which also hangs is still shown as lost.
         self._last: dict[_Key, agent_pb2.CardSample] = {}

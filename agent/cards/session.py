@@ -3,12 +3,15 @@
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pynvml
 from daalu_wire.v1 import agent_pb2
 
 from agent.cards import fields
+from agent.cards.events import DriverEvents
 from agent.cards.readings import CardLost, text_reading, words
+from agent.cards.xid import KernelLog, together
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +46,12 @@ class NvmlSession:
     Cards that were seen once stay known: one that the driver does not find any more is lost, not forgotten.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock`: monotonic seconds."""
+    def __init__(self, kernel_log: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """`kernel_log`: where the driver's complaints are read; None: nowhere. `clock`: monotonic seconds."""
+        self._log = None if kernel_log is None else KernelLog(kernel_log)
+        self._events = DriverEvents()
+        # By UUID, and remembered: a card that is lost does not say any more where it sits.
+        self._bus_ids: dict[str, str] = {}
         self._clock = clock
         self._open = False
         self._handles: dict[int, fields.Handle] = {}
@@ -76,6 +83,9 @@ class NvmlSession:
                 publish(fields.unread_sample(*card, self.system.detail))
             return self.system
         lost: set[int] = set()
+        if self._log is not None:
+            self._log.look()
+            self._events.look(time.time_ns() // 1_000_000)
         for index in sorted(self._uuids, key=self._patience):
             begun_s = self._clock()
             sample = self._sample(index)
@@ -83,12 +93,30 @@ class NvmlSession:
             self._took_s[index] = max(took_s, FORGETTING * self._took_s.get(index, 0.0))
             if sample.lost:
                 lost.add(index)
+            self._add_xids(sample)
             publish(sample)
         for uuid, index in self._missing.items():
-            publish(fields.unread_sample(index, uuid, MISSING, lost=MISSING))
+            missing = fields.unread_sample(index, uuid, MISSING, lost=MISSING)
+            self._add_xids(missing)
+            publish(missing)
         self._note_lost(lost)
         self._note_known()
         return self.system
+
+    def _add_xids(self, sample: agent_pb2.CardSample) -> None:
+        if self._log is None:
+            return
+        bus_id = self._bus_ids.get(sample.uuid)
+        logged = None if self._log.error or bus_id is None else self._log.of(bus_id)
+        told = self._events.of(sample.uuid)
+        if logged is None and told is None:
+            sample.xids.error = self._log.error or "where the card sits is not known"
+            return
+        sample.xids.value.SetInParent()
+        for event in together(logged or [], told or []):
+            sample.xids.value.events.add(
+                code=event.code, logged_unix_ms=event.logged_unix_ms, words=event.words
+            )
 
     def close(self) -> None:
         """Raises nothing: a driver that is gone cannot be told."""
@@ -96,6 +124,7 @@ class NvmlSession:
         if not self._open:
             return
         self._open = False
+        self._events.close()
         try:
             pynvml.nvmlShutdown()
         except pynvml.NVMLError as error:
@@ -145,6 +174,11 @@ class NvmlSession:
         if index not in self._handles:
             handle = fields.open_handle(index)
             self._recognise(index, fields.read_uuid(handle))
+            bus_id = fields.read_bus_id(handle)
+            if bus_id:
+                self._bus_ids[self._uuids[index]] = bus_id
+            if self._log is not None:
+                self._events.register(handle, self._uuids[index])
             self._handles[index] = handle
         return self._handles[index]
 

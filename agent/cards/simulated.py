@@ -114,6 +114,7 @@ def sample_at(load: float, figures: Figures) -> agent_pb2.CardSample:
     sample.pcie_width_lanes.value = figures.pcie_width_lanes
     sample.retired_pages_count.unsupported = True
     sample.remapped_rows_count.value = 0
+    sample.xids.unsupported = True
     return sample
 
 

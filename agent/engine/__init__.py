@@ -6,14 +6,18 @@ engine's process; it admits calls with a ticket and writes a *receipt* of each t
 room reads and the control plane collects.
 """
 
+from agent.engine.behind import EngineBehind, left_behind
 from agent.engine.catalogue import InvalidEntry, NotInCatalogue
-from agent.engine.engine import Engine, EngineInUse, EngineSettings, left_behind
+from agent.engine.client import EngineSilent
+from agent.engine.engine import Engine, EngineInUse, EngineSettings
 from agent.engine.launch import has_card
 
 __all__ = [
     "Engine",
+    "EngineBehind",
     "EngineInUse",
     "EngineSettings",
+    "EngineSilent",
     "InvalidEntry",
     "NotInCatalogue",
     "has_card",

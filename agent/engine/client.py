@@ -43,8 +43,9 @@ class EngineClient:
             return False
         return True
 
-    async def probe(self, kind: catalogue_pb2.ModelKind.ValueType, timeout_s: float = 60) -> None:
-        """One real token (or one vector). Raises EngineSilent."""
+    async def probe(self, kind: catalogue_pb2.ModelKind.ValueType, timeout_s: float = 60) -> float:
+        """One real token (or one vector); the seconds that it took. Raises EngineSilent."""
+        began_s = time.monotonic()
         if kind == catalogue_pb2.MODEL_KIND_EMBEDDING:
             path = "/v1/embeddings"
             question: dict[str, object] = {"model": self._served_name, "input": "1"}
@@ -58,6 +59,7 @@ class EngineClient:
             raise EngineSilent(f"its answer to the probe has no usage ({error!r})") from error
         if not tokens:
             raise EngineSilent("it answered the probe with no token")
+        return time.monotonic() - began_s
 
     async def figures(self, timeout_s: float = 2) -> Figures:
         """From vLLM's /metrics, summed over its cores. Raises EngineSilent."""

@@ -23,22 +23,6 @@ _ENDS_DEPLOYMENT = (
 )
 
 
-def left_behind(state: Path) -> agent_pb2.EngineSample:
-    """What a daemon that is gone left: of no phase where its engine still runs. Raises StateError."""
-    memory = Memory(state)
-    running, desired = memory.running(), memory.desired()
-    if running is not None and running.process.alive():
-        return agent_pb2.EngineSample(
-            model=agent_pb2.CatalogueReference(model_id=running.model_id, digest=running.digest),
-            detail=f"process {running.process.pid} runs on; the next daemon adopts it",
-        )
-    return agent_pb2.EngineSample(
-        phase=agent_pb2.ENGINE_PHASE_STOPPED,
-        model=desired.reference,
-        detail="the daemon starts it" if desired.reference else "",
-    )
-
-
 class EngineInUse(Exception):
     """Another daemon looks after the engine of this state directory."""
 
@@ -159,6 +143,17 @@ class Engine:
                 sample.context_tokens = model.context_tokens
                 sample.max_running_calls = model.max_running_calls
         return sample
+
+    async def probe(self, timeout_s: float) -> float:
+        """Seconds until a ready engine had answered with one real token. Raises EngineSilent."""
+        reference = self._supervisor.desired.reference
+        if reference is None:
+            raise EngineSilent("no model is deployed")
+        try:
+            model = self._catalogue.find(reference)
+        except NotInCatalogue as error:
+            raise EngineSilent(str(error)) from error
+        return await self._supervisor.probe(model.kind, timeout_s)
 
     def install_ticket_keys(self, keys: Iterable[agent_pb2.TicketKey]) -> None:
         """Replace the control plane's keys. Raises ValueError for a key that cannot be one."""

@@ -101,13 +101,20 @@ class Memory:
         """Make the directories and the daemon's own ticket key; the key. Raises StateError, OSError."""
         self.gate.mkdir(mode=0o700, exist_ok=True)
         self.journal.mkdir(mode=0o700, exist_ok=True)
+        known = self.local_key()
+        if known is not None:
+            return known
+        local = secrets.token_bytes(32)
+        self._write_keys([(LOCAL_KEY_ID, local)])
+        return local
+
+    def local_key(self) -> bytes | None:
+        """The daemon's own ticket key; None: none was made yet. Raises StateError."""
         keys = self._read(self._keys, "Remove it; the control plane sends its keys again.")
         for key in (keys or {"keys": []})["keys"]:
             if key["id"] == LOCAL_KEY_ID:
                 return bytes.fromhex(key["key"])
-        local = secrets.token_bytes(32)
-        self._write_keys([(LOCAL_KEY_ID, local)])
-        return local
+        return None
 
     def set_ticket_keys(self, local: bytes, keys: Iterable[agent_pb2.TicketKey]) -> None:
         self._write_keys([(LOCAL_KEY_ID, local), *((key.id, key.key) for key in keys)])

@@ -111,6 +111,10 @@ class Supervisor:
         self.figures = await self._client.figures()
         return self.figures
 
+    async def probe(self, kind: catalogue_pb2.ModelKind.ValueType, timeout_s: float) -> float:
+        """Seconds to a ready engine's answer. Raises EngineSilent."""
+        return await self._client.probe(kind, timeout_s)
+
     def install_ticket_keys(self, keys: list[agent_pb2.TicketKey]) -> None:
         self._memory.set_ticket_keys(self._local_key, keys)
 

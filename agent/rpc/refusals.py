@@ -2,6 +2,7 @@
 
 import grpc
 
+from agent.diagnostics import DiagnosticsBusy
 from agent.engine import NotInCatalogue
 from agent.identity import StateError
 
@@ -22,6 +23,7 @@ TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (NotInCatalogue, grpc.StatusCode.NOT_FOUND),
     (BadRequest, grpc.StatusCode.INVALID_ARGUMENT),
     (CertificateRefused, grpc.StatusCode.INVALID_ARGUMENT),
+    (DiagnosticsBusy, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (CallerSilent, grpc.StatusCode.DEADLINE_EXCEEDED),
     # A fault of this host, which no caller can mend.
     (StateError, grpc.StatusCode.INTERNAL),

@@ -8,6 +8,7 @@ import grpc
 from daalu_wire.v1 import agent_pb2_grpc
 
 from agent.cards import CardReader
+from agent.diagnostics import Examination
 from agent.identity import Identity
 from agent.rpc.admission import Rule
 from agent.rpc.contact import Contact
@@ -58,14 +59,19 @@ class AgentServer:
     """Built once; `run` serves until it is cancelled."""
 
     def __init__(
-        self, identity: Identity, store: CredentialStore, cards: CardReader, engine: EngineFacade
+        self,
+        identity: Identity,
+        store: CredentialStore,
+        cards: CardReader,
+        engine: EngineFacade,
+        examination: Examination,
     ) -> None:
         """`store` is the identity room's State. Raises StateError."""
         self._identity = identity
         self._contact = Contact()
         self._shown = ShownCredentials(store)
         telemetry = Telemetry(cards, engine, self._contact)
-        self._service = AgentService(cards, engine, telemetry, Renewal(identity, self._shown))
+        self._service = AgentService(cards, engine, telemetry, Renewal(identity, self._shown), examination)
         # Set while the server listens.
         self.listening = asyncio.Event()
         self.port = identity.rpc_port

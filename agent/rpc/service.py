@@ -7,6 +7,7 @@ import grpc
 from daalu_wire.v1 import agent_pb2, agent_pb2_grpc
 
 from agent.cards import CardReader
+from agent.diagnostics import Examination
 from agent.rpc.host import describe_host
 from agent.rpc.ports import EngineFacade
 from agent.rpc.receipts import ReceiptStream
@@ -24,12 +25,18 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     """Errors leave as they are; the doorkeeper translates them."""
 
     def __init__(
-        self, cards: CardReader, engine: EngineFacade, telemetry: Telemetry, renewal: Renewal
+        self,
+        cards: CardReader,
+        engine: EngineFacade,
+        telemetry: Telemetry,
+        renewal: Renewal,
+        examination: Examination,
     ) -> None:
         self._cards = cards
         self._engine = engine
         self._telemetry = telemetry
         self._renewal = renewal
+        self._examination = examination
 
     async def GetInventory(  # noqa: N802
         self, request: agent_pb2.GetInventoryRequest, context: Context
@@ -97,3 +104,11 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         except ValueError as error:
             raise BadRequest(str(error)) from error
         return agent_pb2.InstallTicketKeysResponse()
+
+    async def RunDiagnostics(  # noqa: N802
+        self, request: agent_pb2.RunDiagnosticsRequest, context: Context
+    ) -> AsyncIterator[agent_pb2.DiagnosticsProgress]:
+        if request.level != 0:
+            raise BadRequest(f"this agent knows diagnostics of level 0, not of level {request.level}")
+        async for progress in self._examination.run(request.clock_unix_ms or None):
+            yield progress

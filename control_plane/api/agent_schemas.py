@@ -8,6 +8,7 @@ from control_plane.api.health import FindingResponse, findings
 from control_plane.api.readings import CardResponse, CardSystemResponse, ReadingResponse, cards
 from control_plane.api.schemas import Response
 from control_plane.fleet import AgentStatus, Health
+from control_plane.fleet.telemetry import Reliability
 from control_plane.store.tables import Agent
 
 
@@ -91,6 +92,36 @@ class AgentSummary(Response):
         return cls(**_summary(row, tenant_name, status))
 
 
+class ReliabilityResponse(Response):
+    """Over the 30 days up to `to_unix_ms`, as far as the control plane ran."""
+
+    from_unix_ms: int
+    to_unix_ms: int
+    # How long it was watched, and of that how long it was there.
+    observed_ms: int
+    up_ms: int
+    # 0 to 100; None: it was not watched.
+    uptime_percent: float | None
+    # How often it fell silent for 15 s.
+    outages_count: int
+    # How often its cards became critical, and how often no worse than a warning.
+    faults_count: int
+    warnings_count: int
+
+    @classmethod
+    def of(cls, found: Reliability) -> Self:
+        return cls(
+            from_unix_ms=found.span.begin_ms,
+            to_unix_ms=found.span.end_ms,
+            observed_ms=found.observed_ms,
+            up_ms=found.up_ms,
+            uptime_percent=None if found.uptime is None else 100 * found.uptime,
+            outages_count=found.outages_count,
+            faults_count=found.faults_count,
+            warnings_count=found.warnings_count,
+        )
+
+
 class AgentDetail(AgentSummary):
     certificate_expires_unix_ms: int
     # The agent's clock minus the control plane's; None: not known.
@@ -100,9 +131,17 @@ class AgentDetail(AgentSummary):
     cards: list[CardResponse]
     # What is wrong with its cards, worst first; `health` is the worst of them.
     findings: list[FindingResponse]
+    # None: its history cannot be read now.
+    reliability: ReliabilityResponse | None
 
     @classmethod
-    def of_row(cls, row: Agent, tenant_name: str, status: AgentStatus | None) -> Self:
+    def of_row(
+        cls,
+        row: Agent,
+        tenant_name: str,
+        status: AgentStatus | None,
+        reliability: Reliability | None = None,
+    ) -> Self:
         sample = status.sample if status else None
         inventory = status.inventory if status else None
         seen = sample or inventory
@@ -115,6 +154,7 @@ class AgentDetail(AgentSummary):
             card_system=CardSystemResponse.of(seen.card_system) if seen else None,
             cards=cards(inventory, sample, health),
             findings=findings(health),
+            reliability=ReliabilityResponse.of(reliability) if reliability else None,
         )
 
 

@@ -1,7 +1,11 @@
 """REST: agents, with what the fleet knows of them now. An agent is named by its id, or by its name where
 only one tenant has an agent of that name."""
 
+import asyncio
+import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Protocol
 
 from fastapi import APIRouter
@@ -12,9 +16,12 @@ from control_plane.api.agent_schemas import AgentDetail, AgentSummary
 from control_plane.api.queries import find_agent, list_agents
 from control_plane.api.schemas import DeployRequest, InviteRequest, InviteResponse
 from control_plane.fleet import AgentStatus
-from control_plane.identifiers import AgentId
-from control_plane.store import Store
+from control_plane.fleet.telemetry import Reliability, read_reliability
+from control_plane.identifiers import AgentId, TenantId
+from control_plane.store import Store, unix_ms
 from control_plane.store.tables import Agent, Tenant
+
+logger = logging.getLogger(__name__)
 
 # A tenant's id to an invite's text and the time when it expires, Unix milliseconds.
 CreateInvite = Callable[[str], Awaitable[tuple[str, int]]]
@@ -33,12 +40,15 @@ def agent_routes(
     fleet: Fleet,
     create_invite: CreateInvite,
     revoke: Callable[[AgentId, str], Awaitable[None]],
+    telemetry: Path,
 ) -> APIRouter:
+    """`telemetry`: the file of its history."""
     routes = APIRouter()
 
     async def shown(id_or_name: str) -> AgentDetail:
         agent, tenant_name = await store.read(lambda session: find_agent(session, id_or_name))
-        return AgentDetail.of_row(agent, tenant_name, fleet.status(AgentId(agent.id)))
+        reliability = await _reliability(telemetry, agent)
+        return AgentDetail.of_row(agent, tenant_name, fleet.status(AgentId(agent.id)), reliability)
 
     async def identified(id_or_name: str) -> AgentId:
         agent, _ = await store.read(lambda session: find_agent(session, id_or_name))
@@ -84,3 +94,14 @@ def agent_routes(
         return await shown(agent)
 
     return routes
+
+
+async def _reliability(path: Path, agent: Agent) -> Reliability | None:
+    """None: what else is known of the agent is worth showing without it."""
+    try:
+        return await asyncio.to_thread(
+            read_reliability, path, TenantId(agent.tenant_id), AgentId(agent.id), unix_ms()
+        )
+    except sqlite3.Error as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        return None

@@ -2,27 +2,32 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, select
 
-from control_plane.access import OperatorToken
+from control_plane.access import AccessIndex, OperatorToken
 from control_plane.api.access import RefreshAccess, access_routes
 from control_plane.api.agents import CreateInvite, Fleet, agent_routes
 from control_plane.api.calls import call_routes
 from control_plane.api.change import Change
+from control_plane.api.diagnostics import Runs, diagnostic_routes
 from control_plane.api.economy import economy_routes
 from control_plane.api.errors import error_body, translate_errors
 from control_plane.api.intake import Application, Intake
 from control_plane.api.ledger import ledger_routes
+from control_plane.api.metrics import metrics_routes
 from control_plane.api.models import model_routes
 from control_plane.api.offers import offer_routes
 from control_plane.api.pins import pin_routes
 from control_plane.api.providers import provider_routes
+from control_plane.api.telemetry import telemetry_routes
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.identifiers import AgentId
+from control_plane.metrics import MetricsParts
 from control_plane.store import Store
 
 
@@ -34,7 +39,12 @@ class ApiParts:
     fleet: Fleet
     catalogue: Iterable[Entry]
     card_classes: CardClasses
+    diagnostics: Runs
+    # The file of telemetry's history.
+    telemetry: Path
     operator_token: OperatorToken
+    access: AccessIndex
+    metrics: MetricsParts
     enrolment: APIRouter
     create_invite: CreateInvite
     revoke_agent: Callable[[AgentId, str], Awaitable[None]]
@@ -54,9 +64,11 @@ def build_api(parts: ApiParts) -> Application:
     change = Change(parts.store, parts.refresh_economy)
     for routes in (
         access_routes(parts.store, parts.refresh_access),
-        agent_routes(parts.store, parts.fleet, parts.create_invite, parts.revoke_agent),
+        agent_routes(parts.store, parts.fleet, parts.create_invite, parts.revoke_agent, parts.telemetry),
         model_routes(parts.catalogue),
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
+        telemetry_routes(parts.store, parts.telemetry),
+        diagnostic_routes(parts.store, parts.diagnostics),
         call_routes(parts.store),
         economy_routes(parts.store, change),
         pin_routes(parts.store, change),
@@ -65,6 +77,8 @@ def build_api(parts: ApiParts) -> Application:
     ):
         application.include_router(routes, prefix="/api/v1")
     application.include_router(_health_routes(parts.store), include_in_schema=False)
+    metrics = metrics_routes(parts.store, parts.operator_token, parts.access, parts.metrics)
+    application.include_router(metrics, include_in_schema=False)
     application.include_router(parts.enrolment, include_in_schema=False)
     return Intake(application, parts.operator_token)
 

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from control_plane.access import Duplicate, Invalid, Unknown
+from control_plane.fleet import NotConnected
 from control_plane.store import WriterClosed, WriterOverloaded
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ def translate_errors(application: FastAPI) -> None:
         Unknown: (404, "not_found"),
         Duplicate: (409, "duplicate"),
         Invalid: (422, "invalid"),
+        NotConnected: (409, "not_connected"),
         WriterOverloaded: (503, "overloaded"),
         WriterClosed: (503, "stopping"),
     }

@@ -1,5 +1,6 @@
 """What agents report, as JSON: a value, "not supported", or an error, and never a 0 for any of these."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Self
 
@@ -7,6 +8,10 @@ from daalu_wire.v1 import agent_pb2
 
 from control_plane.api.schemas import Response
 from control_plane.fleet import AgentHealth
+
+# The year 9999.
+MAX_UNIX_MS = 253_370_764_800_000
+MAX_WORDS_CHARACTERS = 200
 
 
 class State(StrEnum):
@@ -28,7 +33,7 @@ class ReadingResponse(Response):
     @classmethod
     def of(
         cls,
-        reading: agent_pb2.Reading | agent_pb2.TextReading | agent_pb2.ThrottleReading,
+        reading: agent_pb2.Reading | agent_pb2.TextReading | agent_pb2.ThrottleReading | agent_pb2.XidReading,
         unit: str = "",
     ) -> Self:
         match reading.WhichOneof("reading"):
@@ -36,6 +41,8 @@ class ReadingResponse(Response):
                 value = reading.value
                 if isinstance(value, agent_pb2.ThrottleReasons):
                     return cls(state=State.OK, value=[_word(reason) for reason in value.reasons])
+                if isinstance(value, agent_pb2.XidEvents):
+                    return cls(state=State.OK, value=[_complaint(event) for event in value.events])
                 return cls(state=State.OK, unit=unit, value=value)
             case "unsupported":
                 return cls(state=State.UNSUPPORTED, unit=unit)
@@ -102,6 +109,7 @@ _READINGS = {
     "pcie_width_lanes": "lanes",
     "retired_pages_count": "count",
     "remapped_rows_count": "count",
+    "xids": "",
 }
 
 
@@ -135,6 +143,11 @@ def _card(
         },
         readings={name: ReadingResponse.of(getattr(sampled, name), unit) for name, unit in _READINGS.items()},
     )
+
+
+def _complaint(event: agent_pb2.XidEvent) -> str:
+    logged = datetime.fromtimestamp(min(max(event.logged_unix_ms, 0), MAX_UNIX_MS) / 1000, UTC)
+    return f"{event.code} at {logged:%Y-%m-%d %H:%M:%S} UTC: {event.words[:MAX_WORDS_CHARACTERS]}"
 
 
 def _word(reason: agent_pb2.ThrottleReason.ValueType) -> str:

@@ -26,6 +26,7 @@ def print_agent(agent: dict[str, Any]) -> None:
             ("clock", _clock(agent["clock_offset_ms"])),
             ("host", _host(host) if host else None),
             ("health of cards", agent["health"]),
+            ("last 30 days", _reliability(agent["reliability"])),
             *[(f"problem: {part}", words) for part, words in agent["problems"].items()],
         ]
     )
@@ -135,6 +136,27 @@ def _clock(offset_ms: int | None) -> str | None:
     if offset_ms is None:
         return None
     return f"{abs(offset_ms) / 1000:.1f} s {'ahead' if offset_ms >= 0 else 'behind'}"
+
+
+def _reliability(found: dict[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    if found["uptime_percent"] is None:
+        return "not watched yet"
+    # Cut and not rounded: 100 % is said of what was never down.
+    uptime = int(found["uptime_percent"] * 1000) / 1000
+    watched_h = found["observed_ms"] / 3_600_000
+    watched = f"{watched_h / 24:.1f} days" if watched_h >= 48 else f"{watched_h:.1f} h"
+    counts = [
+        _count(found["outages_count"], "outage"),
+        _count(found["faults_count"], "critical fault"),
+        _count(found["warnings_count"], "warning"),
+    ]
+    return f"up {uptime:g} % of {watched} watched, {', '.join(counts)}"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
 
 
 def _host(host: dict[str, Any]) -> str:

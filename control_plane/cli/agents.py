@@ -1,10 +1,12 @@
 """Commands about agents."""
 
+import time
 from typing import Annotated
 
 import typer
 
 from control_plane.cli.agent_page import print_agent
+from control_plane.cli.history_page import print_history
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
 from control_plane.cli.show import ago, moment, print_json, print_table
 
@@ -70,6 +72,32 @@ def show(agent: str, url: Url = None, token: Token = None, data: Data = DATA, as
         print_json(shown)
     else:
         print_agent(shown)
+
+
+@app.command()
+def history(
+    agent: str,
+    hours: Annotated[
+        float, typer.Option("--hours", min=0.01, max=8_760, help="How far back from now, or from --until.")
+    ] = 1.0,
+    until: Annotated[
+        int | None, typer.Option("--until", min=0, help="The end, in Unix seconds; default: now.")
+    ] = None,
+    points: Annotated[int, typer.Option("--points", min=2, max=2_000, help="At most so many.")] = 72,
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """What its cards and engine reported: raw for hours, rolled up for weeks."""
+    end_unix_ms = int(time.time() * 1000) if until is None else until * 1000
+    begin_unix_ms = max(0, end_unix_ms - int(hours * 3_600_000))
+    params = {"from": begin_unix_ms, "to": end_unix_ms, "points": points}
+    found = ask(find_target(url, token, data), "GET", f"/agents/{segment(agent)}/telemetry", params=params)
+    if as_json:
+        print_json(found)
+    else:
+        print_history(found)
 
 
 @app.command()

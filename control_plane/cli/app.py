@@ -4,7 +4,18 @@ import sys
 
 import typer
 
-from control_plane.cli import access, agents, calls, cards, economy, ledger, models, pins, providers
+from control_plane.cli import (
+    access,
+    agents,
+    calls,
+    cards,
+    diagnostics,
+    economy,
+    ledger,
+    models,
+    pins,
+    providers,
+)
 from control_plane.cli.failure import Failure
 from control_plane.cli.start import register
 
@@ -20,6 +31,7 @@ app.add_typer(access.tenants, name="tenants")
 app.add_typer(access.users, name="users")
 app.add_typer(access.keys, name="keys")
 app.add_typer(agents.app, name="agents")
+app.add_typer(diagnostics.app, name="diagnostics")
 app.add_typer(models.app, name="models")
 app.add_typer(cards.app, name="cards")
 app.add_typer(calls.app, name="calls")

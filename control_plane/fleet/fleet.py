@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass
 
 import grpc
@@ -19,13 +19,14 @@ from control_plane.fleet.link import AgentLink
 from control_plane.fleet.offers import identity_of, refusal
 from control_plane.fleet.queries import enrolled_agents
 from control_plane.fleet.reaper import Reaper
+from control_plane.fleet.record import Record
 from control_plane.fleet.roster import Roster
 from control_plane.fleet.state import AgentState
 from control_plane.fleet.status import AgentStatus
 from control_plane.fleet.tickets import TicketKey, derive_ticket_key
 from control_plane.fleet.view import FleetView
 from control_plane.identifiers import AgentId
-from control_plane.store import Store, watch
+from control_plane.store import Store, unix_ms, watch
 from control_plane.store.tables import ChangeKind, Connection
 
 logger = logging.getLogger(__name__)
@@ -58,18 +59,21 @@ class Fleet:
         *,
         allow_direct: bool = False,
         card_classes: CardClasses | None = None,
+        record: Record | None = None,
         orphaned_before_unix_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         """`allow_direct`: also dial agents without a tunnel, on loopback.
 
-        `card_classes` say what a card's link can do; without them that is not judged. Calls that began
-        before `orphaned_before_unix_ms` are served by no living process.
+        `card_classes` say what a card's link can do; without them that is not judged. `record` is told of
+        every sample and change. Calls that began before `orphaned_before_unix_ms` are served by no living
+        process.
         """
         self._store = store
         self._catalogue = catalogue
         self._ticket_secret = ticket_secret
         self._allow_direct = allow_direct
         self._card_classes = card_classes or CardClasses()
+        self._record = record
         self._reaper = Reaper(store, orphaned_before_unix_ms)
         self._roster = Roster()
         self._members: dict[AgentId, _Member] = {}
@@ -141,6 +145,11 @@ class Fleet:
         stub = stub_of(self._connected(agent_id))
         await stub.Resume(agent_pb2.ResumeRequest(), timeout=CALL_TIMEOUT_S)
 
+    def diagnose(self, agent_id: AgentId) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
+        """Has the agent look its host over. Raises Unknown and NotConnected at once; what it gives raises
+        grpc.aio.AioRpcError."""
+        return _diagnose(self._connected(agent_id))
+
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -173,7 +182,7 @@ class Fleet:
         if member is not None:
             member.link.state.update(facts)
             return
-        state = AgentState(facts, self._roster.put, self._lost, self._recognise)
+        state = AgentState(facts, self._roster.put, self._lost, self._recognise, self._record)
         link = AgentLink(state, self._parts)
         self._roster.put(state.view())
         if facts.connection is Connection.DIRECT and not self._allow_direct:
@@ -220,3 +229,13 @@ class Fleet:
             problem = member.link.state.status().problems.get("connection", "not connected yet")
             raise NotConnected(f"agent {member.link.state.facts.name} cannot be asked now: {problem}")
         return member.link.channel
+
+
+async def _diagnose(channel: grpc.aio.Channel) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
+    request = agent_pb2.RunDiagnosticsRequest(clock_unix_ms=unix_ms())
+    call = stub_of(channel).RunDiagnostics(request)
+    try:
+        async for progress in call:
+            yield progress
+    finally:
+        call.cancel()

@@ -28,6 +28,8 @@ from control_plane.fleet.health_measures import (
 from control_plane.fleet.health_rules import RULES, Health, Measure, Rule
 
 _ORDER = (Health.UNKNOWN, Health.GOOD, Health.WARNING, Health.CRITICAL)
+# A card that is not lost, and of which the kernel's log has nothing, has not said how it is.
+_SAYS_NOTHING_OF_ITSELF = frozenset({Measure.LOST, Measure.XID, Measure.XID_FATAL})
 # An agent's own words are shown to operators.
 MAX_SAID_CHARACTERS = 200
 # Cards that one agent may have; further ones are not looked at.
@@ -119,7 +121,7 @@ def observe(
     for card in sample.cards[:MAX_CARDS]:
         card_class = recognise(described[card.uuid]) if card.uuid in described else None
         known = before.cards.get(card.uuid, CardState())
-        cards[card.uuid] = _look_at_card(known, card, measures(card, card_class), now)
+        cards[card.uuid] = _look_at_card(known, card, measures(card, card_class, sample.sampled_unix_ms), now)
     # A card that is not in the sample keeps its state: its absence is no evidence that it is well.
     kept = {uuid: state for uuid, state in before.cards.items() if uuid in described and uuid not in cards}
     host = _look(before.host, {Measure.DRIVER: driver(sample.card_system)}, now)
@@ -181,8 +183,9 @@ def _look(before: CardState, measured: Mapping[Measure, Measured], now: tuple[fl
             watch = step(rule, watch, measured[rule.measure], now)
         if watch.phase is not Phase.QUIET:
             watches[rule.code] = watch
-    # A card that only says that it is not lost has said nothing of how it is.
-    read = any(each.value is not None for measure, each in measured.items() if measure is not Measure.LOST)
+    read = any(
+        each.value is not None for measure, each in measured.items() if measure not in _SAYS_NOTHING_OF_ITSELF
+    )
     return replace(before, watches=MappingProxyType(watches), read=before.read or read)
 
 

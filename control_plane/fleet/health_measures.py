@@ -19,6 +19,25 @@ SHARE_WINDOW_S = 30.0
 # A link that nothing uses saves power at a lower generation.
 WORKING_PERCENT = 10.0
 
+XID_RECENT_MS = 24 * 3_600_000
+# NVIDIA's list of Xid errors. An application's own faults (13, 31, 43, 45 and the like) are not the card's.
+FATAL_XIDS: Mapping[int, str] = {
+    48: "a memory error that cannot be corrected",
+    62: "its micro-controller has halted",
+    64: "a bad row of its memory could not be remapped",
+    79: "it has fallen off the bus",
+    95: "a memory error that could not be contained",
+    119: "its system processor does not answer",
+    120: "its system processor failed",
+    140: "memory errors that were not recovered from",
+}
+WORRYING_XIDS: Mapping[int, str] = {
+    63: "a row of its memory was remapped",
+    74: "an NVLink error",
+    92: "many corrected memory errors",
+    94: "a contained memory error",
+}
+
 _THERMAL = frozenset({agent_pb2.THROTTLE_REASON_SOFTWARE_THERMAL, agent_pb2.THROTTLE_REASON_HARDWARE_THERMAL})
 _BRAKE = frozenset({agent_pb2.THROTTLE_REASON_HARDWARE_POWER_BRAKE})
 
@@ -55,12 +74,14 @@ def slowdowns(sample: agent_pb2.CardSample) -> Mapping[Measure, bool] | None:
     return {Measure.THERMAL_SLOWDOWN: bool(reasons & _THERMAL), Measure.POWER_BRAKE: bool(reasons & _BRAKE)}
 
 
-def measures(sample: agent_pb2.CardSample, card_class: CardClass | None) -> dict[Measure, Measured]:
-    """Of one card at one moment, slowdowns apart: those need a past."""
+def measures(
+    sample: agent_pb2.CardSample, card_class: CardClass | None, sampled_unix_ms: int = 0
+) -> dict[Measure, Measured]:
+    """Of one card at one moment, by its host's clock; slowdowns apart: those need a past."""
     lost = Measured(1.0, sample.lost) if sample.lost else Measured(0.0)
     if sample.lost:
         # What else it says means nothing.
-        return {Measure.LOST: lost}
+        return {Measure.LOST: lost, Measure.XID_FATAL: _xids(sample, FATAL_XIDS, sampled_unix_ms)}
     return {
         Measure.LOST: lost,
         Measure.TEMPERATURE: Measured(value_of(sample.temperature_celsius)),
@@ -68,6 +89,8 @@ def measures(sample: agent_pb2.CardSample, card_class: CardClass | None) -> dict
         Measure.ECC: Measured(value_of(sample.ecc_uncorrected_count)),
         Measure.RETIRED_PAGES: Measured(value_of(sample.retired_pages_count)),
         Measure.REMAPPED_ROWS: Measured(value_of(sample.remapped_rows_count)),
+        Measure.XID_FATAL: _xids(sample, FATAL_XIDS, sampled_unix_ms),
+        Measure.XID: _xids(sample, WORRYING_XIDS, sampled_unix_ms),
         Measure.PCIE_WIDTH: _missing(
             value_of(sample.pcie_width_lanes), card_class.pcie_lanes if card_class else None, "PCIe x"
         ),
@@ -89,6 +112,22 @@ def driver(system: agent_pb2.CardSystem) -> Measured:
 def value_of(reading: agent_pb2.Reading) -> float | None:
     """None for everything but a value: an unsupported reading is not 0."""
     return reading.value if reading.WhichOneof("reading") == "value" else None
+
+
+def _xids(sample: agent_pb2.CardSample, codes: Mapping[int, str], sampled_unix_ms: int) -> Measured:
+    """How many of these codes were logged of late, and the newest in words."""
+    if sample.xids.WhichOneof("reading") != "value":
+        return Measured(None)
+    recent = [
+        event
+        for event in sample.xids.value.events
+        if event.code in codes and sampled_unix_ms - event.logged_unix_ms < XID_RECENT_MS
+    ]
+    if not recent:
+        return Measured(0.0)
+    newest = recent[-1]
+    said = f"Xid {newest.code}, {codes[newest.code]}"
+    return Measured(float(len(recent)), f"{said} ({newest.words})" if newest.words else said)
 
 
 def _memory_percent(sample: agent_pb2.CardSample) -> float | None:

@@ -36,6 +36,8 @@ class Measure(StrEnum):
     PCIE_WIDTH = "pcie_width"
     PCIE_GENERATION = "pcie_generation"
     LOST = "lost"
+    XID_FATAL = "xid_fatal"
+    XID = "xid"
     DRIVER = "driver"
 
 
@@ -156,6 +158,27 @@ RULES: tuple[Rule, ...] = (
         1,
         "the driver has lost the card: {said}",
         "restart the host; if it comes back, look at power cables and slot, then replace the card",
+        raise_after_s=0,
+    ),
+    # Of the last day: what is older, nobody can act on any more.
+    Rule(
+        "xid_error",
+        Measure.XID,
+        Health.WARNING,
+        1,
+        1,
+        "the driver complained in the kernel's log: {said}",
+        "look up the code in NVIDIA's list of Xid errors; if it comes again, reset the card and watch it",
+        raise_after_s=0,
+    ),
+    Rule(
+        "xid_fatal",
+        Measure.XID_FATAL,
+        Health.CRITICAL,
+        1,
+        1,
+        "the driver gave up on the card, says the kernel's log: {said}",
+        "drain the host and restart it; if the code comes again, replace the card",
         raise_after_s=0,
     ),
     Rule(

@@ -16,6 +16,7 @@ from control_plane.fleet.health import AgentHealth, observe
 from control_plane.fleet.health_measures import Recognise
 from control_plane.fleet.liveness import Contact
 from control_plane.fleet.projection import MAX_DETAIL_CHARACTERS, agent_view
+from control_plane.fleet.record import NoRecord, Record
 from control_plane.fleet.status import AgentStatus
 from control_plane.fleet.view import AgentView, Liveness
 from control_plane.identifiers import AgentId
@@ -31,7 +32,12 @@ class AgentState:
     """Changed only on the event loop; what it hands out is immutable."""
 
     def __init__(
-        self, facts: AgentFacts, on_change: OnChange, on_lost: OnLost, recognise: Recognise = lambda _: None
+        self,
+        facts: AgentFacts,
+        on_change: OnChange,
+        on_lost: OnLost,
+        recognise: Recognise = lambda _: None,
+        record: Record | None = None,
     ) -> None:
         """`recognise`: the class of a card, which says what its link can do."""
         self.facts = facts
@@ -56,7 +62,9 @@ class AgentState:
         self._problems: dict[str, str] = {}
         self._on_change = on_change
         self._on_lost = on_lost
+        self._record = record or NoRecord()
         self._closed = False
+        self._record.liveness_changed(facts, self.contact.liveness, unix_ms())
 
     @property
     def agent_id(self) -> AgentId:
@@ -65,6 +73,7 @@ class AgentState:
     def close(self) -> None:
         """The agent left the fleet: from now on nobody is told of it."""
         self._closed = True
+        self._record.liveness_changed(self.facts, None, unix_ms())
 
     def update(self, facts: AgentFacts) -> None:
         """The store's row, read again."""
@@ -81,6 +90,8 @@ class AgentState:
         self._problems.pop("connection", None)
         self._observe(sample, (now_s, self._heard_unix_ms))
         self._move(liveness.sampled(self.contact, now_s))
+        if not self._closed:
+            self._record.sampled(self.facts, sample, self._heard_unix_ms)
         self.news.set()
 
     def probed(self, now_s: float) -> None:
@@ -129,6 +140,7 @@ class AgentState:
         self.health = observe(self.health, sample, self.inventory, self._recognise, now)
         if self.health.health is not before:
             words = "; ".join(finding.evidence for finding in self.health.findings())
+            self._record.health_changed(self.facts, self.health.health, words, now[1])
             logger.info(
                 "cards of agent %s (%s): %s, was %s%s",
                 *(self.facts.name, self.agent_id, self.health.health, before, f": {words}" if words else ""),
@@ -142,6 +154,8 @@ class AgentState:
             return
         logger.info("agent %s (%s) is %s, was %s", self.facts.name, self.agent_id, contact.liveness, before)
         self.liveness_changed.set()
+        if not self._closed:
+            self._record.liveness_changed(self.facts, contact.liveness, unix_ms())
         if contact.liveness is Liveness.OUT and not self._closed:
             self._on_lost(self.agent_id, f"out: silent for {liveness.OUT_AFTER_S:g} s")
 

@@ -105,6 +105,11 @@ class Store:
         """`write` for code that has no event loop; blocks until durable."""
         return self._writer.submit(unit).result()
 
+    @property
+    def writes_waiting_count(self) -> int:
+        """Units that the writer has not taken yet."""
+        return self._writer.waiting_count
+
     def close(self) -> None:
         """Ends the writer after what is queued, and every connection."""
         self._writer.close()

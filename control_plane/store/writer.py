@@ -73,6 +73,11 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting_count(self) -> int:
+        """Units that no group has taken yet."""
+        return self._jobs.qsize()
+
     def submit(self, unit: Callable[[Session], T]) -> Future[T]:
         """Queues `unit`. The future resolves after its commit, or with the unit's own exception.
 

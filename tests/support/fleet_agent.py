@@ -36,6 +36,10 @@ class Behaviour:
     silent: bool = False
     # How a deployment ends.
     deploy_ends: agent_pb2.EnginePhase.ValueType = agent_pb2.ENGINE_PHASE_READY
+    # What a look over the host finds; None: this agent's version knows no diagnostics.
+    diagnostics: list[agent_pb2.DiagnosticResult] | None = field(default_factory=list)
+    # Waited for after each result.
+    may_go_on: asyncio.Event | None = None
     renewal_key: ec.EllipticCurvePrivateKey | None = None
 
 
@@ -161,6 +165,20 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
         self.calls.append("InstallTicketKeys")
         self.ticket_keys = {each.id: each.key for each in request.keys}
         return agent_pb2.InstallTicketKeysResponse()
+
+    async def RunDiagnostics(  # noqa: N802
+        self, request: agent_pb2.RunDiagnosticsRequest, context: Context
+    ) -> AsyncIterator[agent_pb2.DiagnosticsProgress]:
+        self.calls.append("RunDiagnostics")
+        results = self.behaviour.diagnostics
+        if results is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        for result in results or []:
+            count = len(results or [])
+            yield agent_pb2.DiagnosticsProgress(checks_count=count, begun=result.title)
+            yield agent_pb2.DiagnosticsProgress(checks_count=count, ended=result)
+            if self.behaviour.may_go_on is not None:
+                await self.behaviour.may_go_on.wait()
 
     async def StreamReceipts(  # noqa: N802
         self, request_iterator: AsyncIterator[agent_pb2.StreamReceiptsRequest], context: Context

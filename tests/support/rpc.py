@@ -16,9 +16,11 @@ from daalu_wire.v1 import agent_pb2
 from daalu_wire.v1.agent_pb2_grpc import AgentServiceStub
 
 from agent.cards import CardReader, SimulatedReader
+from agent.diagnostics import Examination, Subject
 from agent.engine import NotInCatalogue
 from agent.identity import Identity, State, TunnelSettings
 from agent.rpc import AgentServer
+from agent.tunnel import DirectLink
 from tests.support import fleet_authority
 from tests.support.fleet_authority import ShortLivedAuthority, key_pem, new_key, request_pem
 
@@ -94,6 +96,9 @@ class ScriptedEngine:
 
     def sample(self) -> agent_pb2.EngineSample:
         return agent_pb2.EngineSample(phase=agent_pb2.ENGINE_PHASE_READY, running_calls=2)
+
+    async def probe(self, timeout_s: float) -> float:
+        return 0.1
 
     def install_ticket_keys(self, keys: Iterable[agent_pb2.TicketKey]) -> None:
         keys = list(keys)
@@ -187,7 +192,9 @@ async def running_agent(
     identity = state.identity()
     assert identity is not None
     engine = ScriptedEngine()
-    server = AgentServer(identity, state, cards or SimulatedReader(), engine)
+    cards = cards or SimulatedReader()
+    subject = Subject(cards, DirectLink(), engine, state.directory, state.directory)
+    server = AgentServer(identity, state, cards, engine, Examination(subject))
     server.port = port
     agent = RunningAgent(server, state, engine, authority, identity.address)
     task = asyncio.create_task(server.run())

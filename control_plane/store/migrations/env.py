@@ -2,7 +2,11 @@
 
 from alembic import context
 
+from control_plane.store.diagnostic_tables import DiagnosticRun
 from control_plane.store.economy_tables import Pool
+
+# One of each module, so that all tables are known.
+_TABLES = (DiagnosticRun, Pool)
 
 connection = context.config.attributes["connection"]
 if connection.dialect.name == "postgresql":

@@ -147,6 +147,29 @@ RECEIPT_OUTCOME_INTERRUPTED: ReceiptOutcome.ValueType  # 4
 """The engine went down while the call ran; written when the gate came back."""
 Global___ReceiptOutcome: _TypeAlias = ReceiptOutcome  # noqa: Y015
 
+class _DiagnosticVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DiagnosticVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DiagnosticVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIAGNOSTIC_VERDICT_UNSPECIFIED: _DiagnosticVerdict.ValueType  # 0
+    DIAGNOSTIC_VERDICT_PASS: _DiagnosticVerdict.ValueType  # 1
+    DIAGNOSTIC_VERDICT_WARN: _DiagnosticVerdict.ValueType  # 2
+    DIAGNOSTIC_VERDICT_FAIL: _DiagnosticVerdict.ValueType  # 3
+    DIAGNOSTIC_VERDICT_NOT_AVAILABLE: _DiagnosticVerdict.ValueType  # 4
+    """There is nothing to judge on this host, or no way to."""
+
+class DiagnosticVerdict(_DiagnosticVerdict, metaclass=_DiagnosticVerdictEnumTypeWrapper): ...
+
+DIAGNOSTIC_VERDICT_UNSPECIFIED: DiagnosticVerdict.ValueType  # 0
+DIAGNOSTIC_VERDICT_PASS: DiagnosticVerdict.ValueType  # 1
+DIAGNOSTIC_VERDICT_WARN: DiagnosticVerdict.ValueType  # 2
+DIAGNOSTIC_VERDICT_FAIL: DiagnosticVerdict.ValueType  # 3
+DIAGNOSTIC_VERDICT_NOT_AVAILABLE: DiagnosticVerdict.ValueType  # 4
+"""There is nothing to judge on this host, or no way to."""
+Global___DiagnosticVerdict: _TypeAlias = DiagnosticVerdict  # noqa: Y015
+
 @_typing.final
 class Reading(_message.Message):
     """One value read from hardware. No field set: never read."""
@@ -256,6 +279,87 @@ class ThrottleReasons(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ThrottleReasons: _TypeAlias = ThrottleReasons  # noqa: Y015
+
+@_typing.final
+class XidReading(_message.Message):
+    """A Reading of the driver's complaints ("Xid"), from the kernel's log and the driver's own events: value set
+    and empty means "none".
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    UNSUPPORTED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    unsupported: _builtins.bool
+    error: _builtins.str
+    @_builtins.property
+    def value(self) -> Global___XidEvents: ...
+    def __init__(
+        self,
+        *,
+        value: Global___XidEvents | None = ...,
+        unsupported: _builtins.bool = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "reading", b"reading", "unsupported", b"unsupported", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "reading", b"reading", "unsupported", b"unsupported", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_reading: _TypeAlias = _typing.Literal["value", "unsupported", "error"]  # noqa: Y015
+    _WhichOneofArgType_reading: _TypeAlias = _typing.Literal["reading", b"reading"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_reading) -> _WhichOneofReturnType_reading | None: ...
+
+Global___XidReading: _TypeAlias = XidReading  # noqa: Y015
+
+@_typing.final
+class XidEvents(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___XidEvent]:
+        """Of this boot of the host, the newest last, 16 at most."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___XidEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___XidEvents: _TypeAlias = XidEvents  # noqa: Y015
+
+@_typing.final
+class XidEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    LOGGED_UNIX_MS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    logged_unix_ms: _builtins.int
+    """By the host's clock."""
+    words: _builtins.str
+    """What the driver wrote after the code."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        logged_unix_ms: _builtins.int = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "logged_unix_ms", b"logged_unix_ms", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___XidEvent: _TypeAlias = XidEvent  # noqa: Y015
 
 @_typing.final
 class GetInventoryRequest(_message.Message):
@@ -515,6 +619,7 @@ class CardSample(_message.Message):
     PCIE_WIDTH_LANES_FIELD_NUMBER: _builtins.int
     RETIRED_PAGES_COUNT_FIELD_NUMBER: _builtins.int
     REMAPPED_ROWS_COUNT_FIELD_NUMBER: _builtins.int
+    XIDS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     uuid: _builtins.str
     simulated: _builtins.bool
@@ -550,6 +655,8 @@ class CardSample(_message.Message):
     def retired_pages_count(self) -> Global___Reading: ...
     @_builtins.property
     def remapped_rows_count(self) -> Global___Reading: ...
+    @_builtins.property
+    def xids(self) -> Global___XidReading: ...
     def __init__(
         self,
         *,
@@ -572,10 +679,11 @@ class CardSample(_message.Message):
         pcie_width_lanes: Global___Reading | None = ...,
         retired_pages_count: Global___Reading | None = ...,
         remapped_rows_count: Global___Reading | None = ...,
+        xids: Global___XidReading | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_graphics_mhz", b"clock_graphics_mhz", "clock_memory_mhz", b"clock_memory_mhz", "ecc_corrected_count", b"ecc_corrected_count", "ecc_uncorrected_count", b"ecc_uncorrected_count", "fan_percent", b"fan_percent", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pcie_generation", b"pcie_generation", "pcie_width_lanes", b"pcie_width_lanes", "power_watts", b"power_watts", "remapped_rows_count", b"remapped_rows_count", "retired_pages_count", b"retired_pages_count", "temperature_celsius", b"temperature_celsius", "throttle", b"throttle", "utilisation_percent", b"utilisation_percent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_graphics_mhz", b"clock_graphics_mhz", "clock_memory_mhz", b"clock_memory_mhz", "ecc_corrected_count", b"ecc_corrected_count", "ecc_uncorrected_count", b"ecc_uncorrected_count", "fan_percent", b"fan_percent", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pcie_generation", b"pcie_generation", "pcie_width_lanes", b"pcie_width_lanes", "power_watts", b"power_watts", "remapped_rows_count", b"remapped_rows_count", "retired_pages_count", b"retired_pages_count", "temperature_celsius", b"temperature_celsius", "throttle", b"throttle", "utilisation_percent", b"utilisation_percent", "xids", b"xids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_graphics_mhz", b"clock_graphics_mhz", "clock_memory_mhz", b"clock_memory_mhz", "ecc_corrected_count", b"ecc_corrected_count", "ecc_uncorrected_count", b"ecc_uncorrected_count", "fan_percent", b"fan_percent", "index", b"index", "lost", b"lost", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pcie_generation", b"pcie_generation", "pcie_width_lanes", b"pcie_width_lanes", "power_watts", b"power_watts", "remapped_rows_count", b"remapped_rows_count", "retired_pages_count", b"retired_pages_count", "simulated", b"simulated", "temperature_celsius", b"temperature_celsius", "throttle", b"throttle", "utilisation_percent", b"utilisation_percent", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_graphics_mhz", b"clock_graphics_mhz", "clock_memory_mhz", b"clock_memory_mhz", "ecc_corrected_count", b"ecc_corrected_count", "ecc_uncorrected_count", b"ecc_uncorrected_count", "fan_percent", b"fan_percent", "index", b"index", "lost", b"lost", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pcie_generation", b"pcie_generation", "pcie_width_lanes", b"pcie_width_lanes", "power_watts", b"power_watts", "remapped_rows_count", b"remapped_rows_count", "retired_pages_count", b"retired_pages_count", "simulated", b"simulated", "temperature_celsius", b"temperature_celsius", "throttle", b"throttle", "utilisation_percent", b"utilisation_percent", "uuid", b"uuid", "xids", b"xids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1033,3 +1141,121 @@ class InstallTicketKeysResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InstallTicketKeysResponse: _TypeAlias = InstallTicketKeysResponse  # noqa: Y015
+
+@_typing.final
+class RunDiagnosticsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    CLOCK_UNIX_MS_FIELD_NUMBER: _builtins.int
+    level: _builtins.int
+    """0: what is built in and instant. There are no others yet."""
+    clock_unix_ms: _builtins.int
+    """The caller's clock as it asked."""
+    def __init__(
+        self,
+        *,
+        level: _builtins.int = ...,
+        clock_unix_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_unix_ms", b"clock_unix_ms", "level", b"level"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunDiagnosticsRequest: _TypeAlias = RunDiagnosticsRequest  # noqa: Y015
+
+@_typing.final
+class DiagnosticsProgress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKS_COUNT_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    checks_count: _builtins.int
+    """How many checks there are in all."""
+    begun: _builtins.str
+    """The title of a check that begins."""
+    @_builtins.property
+    def ended(self) -> Global___DiagnosticResult: ...
+    def __init__(
+        self,
+        *,
+        checks_count: _builtins.int = ...,
+        begun: _builtins.str = ...,
+        ended: Global___DiagnosticResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "ended", b"ended", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "checks_count", b"checks_count", "ended", b"ended", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["begun", "ended"]  # noqa: Y015
+    _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
+
+Global___DiagnosticsProgress: _TypeAlias = DiagnosticsProgress  # noqa: Y015
+
+@_typing.final
+class DiagnosticResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    SAW_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    check: _builtins.str
+    """Stable, e.g. pcie."""
+    title: _builtins.str
+    verdict: Global___DiagnosticVerdict.ValueType
+    saw: _builtins.str
+    """In words: what was found, and what to do about it where something is to be done."""
+    advice: _builtins.str
+    duration_ms: _builtins.int
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___DiagnosticEvidence]: ...
+    def __init__(
+        self,
+        *,
+        check: _builtins.str = ...,
+        title: _builtins.str = ...,
+        verdict: Global___DiagnosticVerdict.ValueType = ...,
+        saw: _builtins.str = ...,
+        advice: _builtins.str = ...,
+        duration_ms: _builtins.int = ...,
+        evidence: _abc.Iterable[Global___DiagnosticEvidence] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "check", b"check", "duration_ms", b"duration_ms", "evidence", b"evidence", "saw", b"saw", "title", b"title", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiagnosticResult: _TypeAlias = DiagnosticResult  # noqa: Y015
+
+@_typing.final
+class DiagnosticEvidence(_message.Message):
+    """What was run, called or read, and what came of it. Never a key or a token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    command: _builtins.str
+    output: _builtins.str
+    def __init__(
+        self,
+        *,
+        command: _builtins.str = ...,
+        output: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiagnosticEvidence: _TypeAlias = DiagnosticEvidence  # noqa: Y015

@@ -79,6 +79,11 @@ class AgentServiceStub:
                 request_serializer=daalu__wire_dot_v1_dot_agent__pb2.InstallTicketKeysRequest.SerializeToString,
                 response_deserializer=daalu__wire_dot_v1_dot_agent__pb2.InstallTicketKeysResponse.FromString,
                 _registered_method=True)
+        self.RunDiagnostics = channel.unary_stream(
+                '/daalu_wire.v1.AgentService/RunDiagnostics',
+                request_serializer=daalu__wire_dot_v1_dot_agent__pb2.RunDiagnosticsRequest.SerializeToString,
+                response_deserializer=daalu__wire_dot_v1_dot_agent__pb2.DiagnosticsProgress.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -149,6 +154,14 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunDiagnostics(self, request, context):
+        """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing is
+        changed by it, and a caller that hangs up ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +209,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.InstallTicketKeys,
                     request_deserializer=daalu__wire_dot_v1_dot_agent__pb2.InstallTicketKeysRequest.FromString,
                     response_serializer=daalu__wire_dot_v1_dot_agent__pb2.InstallTicketKeysResponse.SerializeToString,
+            ),
+            'RunDiagnostics': grpc.unary_stream_rpc_method_handler(
+                    servicer.RunDiagnostics,
+                    request_deserializer=daalu__wire_dot_v1_dot_agent__pb2.RunDiagnosticsRequest.FromString,
+                    response_serializer=daalu__wire_dot_v1_dot_agent__pb2.DiagnosticsProgress.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -441,6 +459,33 @@ class AgentService:
             '/daalu_wire.v1.AgentService/InstallTicketKeys',
             daalu__wire_dot_v1_dot_agent__pb2.InstallTicketKeysRequest.SerializeToString,
             daalu__wire_dot_v1_dot_agent__pb2.InstallTicketKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunDiagnostics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/daalu_wire.v1.AgentService/RunDiagnostics',
+            daalu__wire_dot_v1_dot_agent__pb2.RunDiagnosticsRequest.SerializeToString,
+            daalu__wire_dot_v1_dot_agent__pb2.DiagnosticsProgress.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,10 @@ class AgentServiceStub:
     """
     InstallTicketKeys: _grpc.UnaryUnaryMultiCallable[_agent_pb2.InstallTicketKeysRequest, _agent_pb2.InstallTicketKeysResponse]
     """The keys whose tickets the gate accepts, replacing those it had. Two live at once during rotation."""
+    RunDiagnostics: _grpc.UnaryStreamMultiCallable[_agent_pb2.RunDiagnosticsRequest, _agent_pb2.DiagnosticsProgress]
+    """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing is
+    changed by it, and a caller that hangs up ends it.
+    """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -87,6 +91,10 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """
     InstallTicketKeys: _aio.UnaryUnaryMultiCallable[_agent_pb2.InstallTicketKeysRequest, _agent_pb2.InstallTicketKeysResponse]  # type: ignore[assignment]
     """The keys whose tickets the gate accepts, replacing those it had. Two live at once during rotation."""
+    RunDiagnostics: _aio.UnaryStreamMultiCallable[_agent_pb2.RunDiagnosticsRequest, _agent_pb2.DiagnosticsProgress]  # type: ignore[assignment]
+    """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing is
+    changed by it, and a caller that hangs up ends it.
+    """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -165,5 +173,15 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.InstallTicketKeysResponse, _abc.Awaitable[_agent_pb2.InstallTicketKeysResponse]]:
         """The keys whose tickets the gate accepts, replacing those it had. Two live at once during rotation."""
+
+    @_abc_1.abstractmethod
+    def RunDiagnostics(
+        self,
+        request: _agent_pb2.RunDiagnosticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.DiagnosticsProgress], _abc.AsyncIterator[_agent_pb2.DiagnosticsProgress]]:
+        """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing is
+        changed by it, and a caller that hangs up ends it.
+        """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -179,3 +179,24 @@ def _free_port() -> int:
 
 def _run(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+@pytest.mark.root
+def test_the_doctor_sees_the_tunnel_and_a_path_that_is_too_narrow_for_it(site: Site) -> None:
+    def doctor() -> str:
+        return site.host.run(site.command("doctor")).stdout
+
+    daemon = site.start()
+    wait_until(lambda: "handshake" in site.status() and "no handshake" not in site.status())
+    page = doctor()
+    assert f"pass  tunnel: {site.interface} up" in page
+    assert "pass  path MTU: packets of 1500 bytes pass" in page
+    (outside,) = [
+        link["ifname"]
+        for link in json.loads(site.host.run(["ip", "-j", "link", "show", "type", "veth"]).stdout)
+    ]
+    site.host.run(["ip", "link", "set", "dev", outside, "mtu", "1300"])
+    assert "WARN  path MTU: packets of 1300 bytes pass" in doctor()
+    site.host.run(site.command("down"))
+    daemon.wait(30)
+    assert "FAIL  tunnel: " in site.host.run(site.command("doctor"), check=False).stdout

@@ -14,7 +14,7 @@ from agent.cards import NvmlReader
 
 
 def main() -> None:
-    asyncio.run(_serve(NvmlReader(sample_deadline_s=float(sys.argv[1]))))
+    asyncio.run(_serve(NvmlReader(float(sys.argv[1]), kernel_log=Path(sys.argv[2]))))
 
 
 async def _serve(reader: NvmlReader) -> None:

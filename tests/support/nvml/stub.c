@@ -3,14 +3,15 @@
  * The file is named by NVML_STUB. Each line is `name value`, or `name.card value` for one card, which goes
  * first. A name is a function's, for its return code, or a value's (see the functions). `hang`: the function
  * of that name, of the card given, sleeps until the line is gone. -DWITHOUT_NEWER_CALLS and
- * -DWITHOUT_THROTTLE leave functions out. NVML_STUB_LOG, where set, gets a line per opening and closing.
+ * -DWITHOUT_THROTTLE and -DWITHOUT_EVENTS leave functions out. `xids`: how many Xid events of the code `xid` a
+ * card has had; each is told once. NVML_STUB_LOG, where set, gets a line per opening and closing.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, NOT_SUPPORTED = 3, INVALID_ARGUMENT = 2, INSUFFICIENT_SIZE = 7 };
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, INVALID_ARGUMENT = 2, INSUFFICIENT_SIZE = 7, TIMEOUT = 10 };
 
 typedef struct { int index; } card_t;
 typedef struct { unsigned long long total, free, used; } memory_t;
@@ -250,6 +251,52 @@ int nvmlDeviceGetCurrentClocksEventReasons(card_t *card, unsigned long long *out
 int nvmlDeviceGetCurrentClocksThrottleReasons(card_t *card, unsigned long long *out) {
     ENTER("nvmlDeviceGetCurrentClocksThrottleReasons", card->index);
     *out = number("reasons", card->index, 1);
+    return SUCCESS;
+}
+#endif
+
+#ifndef WITHOUT_EVENTS
+typedef struct {
+    card_t *card;
+    unsigned long long type, data;
+    unsigned int gpu_instance, compute_instance;
+} event_t;
+
+static struct { int registered[16]; unsigned long long told[16]; } events;
+
+int nvmlEventSetCreate(void **set) {
+    ENTER("nvmlEventSetCreate", -1);
+    memset(events.registered, 0, sizeof events.registered);
+    *set = &events;
+    return SUCCESS;
+}
+
+int nvmlDeviceRegisterEvents(card_t *card, unsigned long long types, void *set) {
+    (void)set;
+    ENTER("nvmlDeviceRegisterEvents", card->index);
+    events.registered[card->index] = types == 8;
+    return SUCCESS;
+}
+
+int nvmlEventSetWait_v2(void *set, event_t *out, unsigned int timeout_ms) {
+    (void)set;
+    (void)timeout_ms;
+    ENTER("nvmlEventSetWait_v2", -1);
+    for (int card = 0; card < 16; card++)
+        if (events.registered[card] && number("xids", card, 0) > events.told[card]) {
+            events.told[card]++;
+            memset(out, 0, sizeof *out);
+            out->card = &cards[card];
+            out->type = 8;
+            out->data = number("xid", card, 0);
+            return SUCCESS;
+        }
+    return TIMEOUT;
+}
+
+int nvmlEventSetFree(void *set) {
+    (void)set;
+    note("events freed");
     return SUCCESS;
 }
 #endif

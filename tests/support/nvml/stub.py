@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,9 @@ class Stub:
         self.directory.mkdir()
         self._behaviour = directory / "behaviour"
         self._log = directory / "log"
+        # In place of the kernel's own.
+        self.kernel_log = directory / "kernel-log"
+        self.kernel_log.touch()
         self.behave()
 
     def install(self, *defines: str) -> None:
@@ -43,6 +47,11 @@ class Stub:
         draft.write_text("".join(f"{name} {value}\n" for name, value in (lines or {}).items()))
         draft.rename(self._behaviour)
 
+    def complain(self, code: int, words: str, *, address: str = "0000:01:00") -> None:
+        """As the driver does in the kernel's log."""
+        with self.kernel_log.open("a") as log:
+            log.write(f"3,1,{time.monotonic_ns() // 1_000},-;NVRM: Xid (PCI:{address}): {code}, {words}\n")
+
     def openings(self) -> tuple[int, int]:
         """How often the library was opened and closed."""
         lines = self._log.read_text().split() if self._log.exists() else []
@@ -62,7 +71,7 @@ class Reader:
 
     def __init__(self, stub: Stub, sample_deadline_s: float = 5.0) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.nvml.reader", str(sample_deadline_s)],
+            [sys.executable, "-m", "tests.support.nvml.reader", str(sample_deadline_s), stub.kernel_log],
             env=stub.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -126,3 +126,14 @@ def test_two_listeners_on_one_port_are_refused(tmp_path: Path) -> None:
 def test_an_interface_name_that_linux_would_refuse_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidSetting, match="hub_interface"):
         checked(replace(_settings(tmp_path), hub_interface=name))
+
+
+def test_what_telemetry_may_take_is_kept_and_too_little_is_refused(tmp_path: Path) -> None:
+    settings = replace(_settings(tmp_path), telemetry_mib=512)
+    (tmp_path / "config.toml").write_text(settings_toml(settings))
+    assert load_settings(tmp_path).telemetry_mib == 512
+    with pytest.raises(InvalidSetting, match="telemetry_mib 1: 16 MiB or more"):
+        checked(replace(settings, telemetry_mib=1))
+    (tmp_path / "config.toml").write_text(settings_toml(settings).replace("512", '"a lot"'))
+    with pytest.raises(InvalidSetting, match="telemetry_mib must be a int"):
+        load_settings(tmp_path)

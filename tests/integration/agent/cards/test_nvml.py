@@ -36,8 +36,9 @@ def is_ok(sample: agent_pb2.TelemetrySample) -> bool:
 
 
 def kinds(card: agent_pb2.CardSample) -> set[str | None]:
-    """Which of value, unsupported and error its readings are; None: never read."""
-    readings = [field.name for field in card.DESCRIPTOR.fields if field.message_type is not None]
+    """Which of value, unsupported and error its readings are; None: never read. Xids come from elsewhere."""
+    fields = [field for field in card.DESCRIPTOR.fields if field.message_type is not None]
+    readings = [field.name for field in fields if field.name != "xids"]
     return {getattr(card, name).WhichOneof("reading") for name in readings}
 
 
@@ -240,3 +241,63 @@ def test_failing_for_long_costs_no_memory(stub: Stub) -> None:
         for _ in range(300):
             reader.sample()
         assert reader.resident_bytes() - before < 2 * 1024 * 1024
+
+
+def test_the_drivers_complaints_in_the_kernels_log_are_each_cards_own(stub: Stub) -> None:
+    stub.behave({"count": 2})
+    stub.complain(43, "pid=7, name=python, Ch 00000008", address="0000:01:00")
+    with Reader(stub) as reader:
+        first, second = reader.sample().cards
+        assert [event.code for event in first.xids.value.events] == [43]
+        assert second.xids.WhichOneof("reading") == "value"
+        assert not second.xids.value.events
+        before_ms = time.time() * 1000
+        stub.complain(79, "GPU has fallen off the bus.")
+        stub.behave({"count": 2, "every.0": GPU_IS_LOST})
+        lost = reader.sample().cards[0]
+    # It does not say any more where it sits; that is remembered.
+    assert lost.lost
+    newest = lost.xids.value.events[-1]
+    assert (newest.code, newest.words) == (79, "GPU has fallen off the bus.")
+    assert abs(newest.logged_unix_ms - before_ms) < 60_000
+
+
+def test_where_the_kernel_log_cannot_be_had_the_driver_itself_tells(stub: Stub) -> None:
+    stub.kernel_log.unlink()
+    stub.behave({"count": 2})
+    with Reader(stub) as reader:
+        assert [list(card.xids.value.events) for card in reader.sample().cards] == [[], []]
+        stub.behave({"count": 2, "xids.1": 2, "xid.1": 48})
+        first, second = reader.sample().cards
+        assert not first.xids.value.events
+        assert [event.code for event in second.xids.value.events] == [48, 48]
+        # What was told stays known, also when the library has to be opened anew.
+        stub.behave({"count": 2, "nvmlDeviceGetCount_v2": UNKNOWN})
+        assert reader.sample().card_system.state == agent_pb2.CARD_SYSTEM_STATE_ERROR
+        stub.behave({"count": 2, "xids.1": 2, "xid.1": 48})
+        again = until(reader, is_ok).cards[1]
+        assert [event.code for event in again.xids.value.events] == [48, 48]
+
+
+def test_one_complaint_that_both_sources_have_is_shown_once(stub: Stub) -> None:
+    with Reader(stub) as reader:
+        reader.sample()
+        stub.complain(79, "GPU has fallen off the bus.")
+        stub.behave({"xids": 1, "xid": 79})
+        (card,) = reader.sample().cards
+        assert [event.words for event in card.xids.value.events] == ["GPU has fallen off the bus."]
+
+
+@pytest.mark.parametrize("lacks", ["functions", "support"])
+def test_where_neither_source_can_be_had_that_is_an_error_and_not_none(stub: Stub, lacks: str) -> None:
+    stub.kernel_log.unlink()
+    if lacks == "functions":
+        stub.install("WITHOUT_EVENTS")
+    else:
+        stub.behave({"nvmlDeviceRegisterEvents": NOT_SUPPORTED})
+    with Reader(stub) as reader:
+        (card,) = reader.sample().cards
+        assert "cannot be read: No such file" in card.xids.error
+        assert card.temperature_celsius.value == 41
+        stub.complain(48, "DBE")
+        assert [event.code for event in reader.sample().cards[0].xids.value.events] == [48]

@@ -10,6 +10,7 @@ from control_plane.api.agent_schemas import AgentDetail
 from control_plane.cli.agent_page import print_agent
 from control_plane.fleet import AgentHealth, AgentStatus, Liveness
 from control_plane.fleet.health import observe
+from control_plane.fleet.telemetry import Reliability, Span
 from control_plane.identifiers import AgentId
 from control_plane.store.tables import Agent
 
@@ -49,9 +50,11 @@ def _status(**fields: Any) -> AgentStatus:
     return AgentStatus(**(values | fields))
 
 
-def _page(capsys: pytest.CaptureFixture[str], status: AgentStatus | None) -> dict[str, str]:
+def _page(
+    capsys: pytest.CaptureFixture[str], status: AgentStatus | None, reliability: Reliability | None = None
+) -> dict[str, str]:
     """The page's lines by their labels."""
-    print_agent(AgentDetail.of_row(_row(), "acme", status).model_dump(mode="json"))
+    print_agent(AgentDetail.of_row(_row(), "acme", status, reliability).model_dump(mode="json"))
     lines = [re.split(r" {2,}", line.strip(), maxsplit=1) for line in capsys.readouterr().out.splitlines()]
     return {line[0]: line[-1] for line in lines}
 
@@ -143,3 +146,18 @@ def test_cards_that_are_well_are_said_to_be_good(capsys: pytest.CaptureFixture[s
 def test_a_card_that_says_nothing_of_itself_is_not_called_good(capsys: pytest.CaptureFixture[str]) -> None:
     sample = _card(temperature_celsius=Reading(unsupported=True))
     assert _page(capsys, _status(sample=sample, health=_health(sample)))["health of cards"] == "unknown"
+
+
+def test_how_reliable_it_was_is_shown_and_only_what_was_never_down_is_100_percent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hour_ms = 3_600_000
+    never_down = Reliability(Span(0, 720 * hour_ms), 10 * hour_ms, 10 * hour_ms, 0, 0, 0)
+    page = _page(capsys, None, never_down)
+    assert page["last 30 days"] == "up 100 % of 10.0 h watched, no outages, no critical faults, no warnings"
+    once = Reliability(Span(0, 720 * hour_ms), 720 * hour_ms, 720 * hour_ms - 1_000, 1, 1, 2)
+    page = _page(capsys, None, once)
+    assert page["last 30 days"] == "up 99.999 % of 30.0 days watched, 1 outage, 1 critical fault, 2 warnings"
+    unseen = Reliability(Span(0, 720 * hour_ms), 0, 0, 0, 0, 0)
+    assert _page(capsys, None, unseen)["last 30 days"] == "not watched yet"
+    assert "last 30 days" not in _page(capsys, None)

@@ -17,6 +17,7 @@ GPU = "GPU-1"
 CLASSES = CardClasses.load()
 # How long a raised rule may take, and one that is taken back.
 PROMISED_S = 10.0
+SAMPLED_UNIX_MS = 1_790_000_000_000
 
 
 def _card() -> agent_pb2.Card:
@@ -81,7 +82,13 @@ def _sample(changes: dict[str, Any]) -> agent_pb2.TelemetrySample:
         if reasons is not None
         else agent_pb2.ThrottleReading(unsupported=True)
     )
-    return agent_pb2.TelemetrySample(card_system=system, cards=[card])
+    for code, ago_ms in changes.get("xids") or []:
+        card.xids.value.events.add(code=code, logged_unix_ms=SAMPLED_UNIX_MS - ago_ms, words="pid=7")
+    if changes.get("xids", []) is None:
+        card.xids.unsupported = True
+    else:
+        card.xids.value.SetInParent()
+    return agent_pb2.TelemetrySample(card_system=system, cards=[card], sampled_unix_ms=SAMPLED_UNIX_MS)
 
 
 BAD: dict[str, dict[str, Any]] = {
@@ -94,6 +101,8 @@ BAD: dict[str, dict[str, Any]] = {
     "rows_remapped": {"remapped_rows_count": 1},
     "pcie_narrow": {"pcie_width_lanes": 4},
     "pcie_slow": {"pcie_generation": 1},
+    "xid_fatal": {"xids": [(79, 1_000)]},
+    "xid_error": {"xids": [(63, 1_000)]},
     "card_lost": {"lost": "GPU is lost"},
     "driver_mismatch": {"state": agent_pb2.CARD_SYSTEM_STATE_DRIVER_MISMATCH, "detail": "restart"},
     "thermal_slowdown": {"reasons": [agent_pb2.THROTTLE_REASON_HARDWARE_THERMAL]},
@@ -257,3 +266,35 @@ def test_the_table_is_sound() -> None:
         order = [rule.health is Health.CRITICAL for rule in RULES if rule.measure is measure]
         assert order == sorted(order), measure
     assert (SHORT_S, CALM_S) == (4.0, 6.0)
+
+
+def test_a_lost_card_says_by_what_the_driver_lost_it() -> None:
+    bench = Bench()
+    bench.see()
+    bench.see(BAD["card_lost"] | BAD["xid_fatal"], for_s=PROMISED_S)
+    finding = bench.finding("xid_fatal")
+    assert finding is not None
+    assert "Xid 79, it has fallen off the bus (pid=7)" in finding.evidence
+    assert bench.finding("card_lost") is not None
+
+
+@pytest.mark.parametrize("code", [13, 31, 43, 45, 9_999])
+def test_an_applications_own_faults_are_not_the_cards(code: int) -> None:
+    assert Bench().see({"xids": [(code, 1_000)]}, for_s=60) is Health.GOOD
+
+
+def test_a_complaint_of_yesterday_is_forgotten() -> None:
+    bench = Bench()
+    assert bench.see({"xids": [(79, 23 * 3_600_000)]}) is Health.CRITICAL
+    assert bench.see({"xids": [(79, 25 * 3_600_000)]}, for_s=PROMISED_S) is Health.GOOD
+
+
+def test_a_kernel_log_that_cannot_be_read_takes_no_complaint_back() -> None:
+    bench = Bench()
+    bench.see(BAD["xid_fatal"])
+    assert bench.see({"xids": None}, for_s=60) is Health.CRITICAL
+
+
+def test_a_card_of_which_only_the_kernel_log_is_known_is_not_called_good() -> None:
+    nothing = {name: Reading(unsupported=True) for name in GOOD}
+    assert Bench().see(nothing | {"reasons": None}, for_s=60) is Health.UNKNOWN
