@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from agent import VERSION, cli
 from agent.config import AgentConfig, ConfigError, load_config
 from agent.daemon import Daemon, snapshot_without, take_down_without
 from agent.engine import EngineInUse, InvalidEntry
-from agent.enrolment import EnrolmentError, Host, InvalidInvite, claim, parse_invite
+from agent.enrolment import EnrolmentError, Host, InvalidInvite, claim, leave, parse_invite
 from agent.identity import Identity, State, StateError
 from agent.rpc import CannotListen
-from agent.status import ControlFailed, Request, Snapshot, ask, describe
+from agent.status import ControlFailed, Progress, Request, Snapshot, ask, describe, progress
 from agent.tunnel import CommandFailed, TunnelError
 
 # Faults whose text is all that an operator needs.
@@ -32,6 +33,7 @@ _IN_WORDS = (
     TunnelError,
 )
 INVITE_FILE_LIMIT_BYTES = 64 * 1024
+WAIT_POLL_S = 0.5
 
 log = logging.getLogger("agent")
 
@@ -152,6 +154,39 @@ def _down(config: AgentConfig, given: argparse.Namespace) -> int:
     return 0
 
 
+def _wait(config: AgentConfig, given: argparse.Namespace) -> int:
+    """Says each change on its way; 1 where the time is up first."""
+    deadline = time.monotonic() + given.timeout
+    said = ""
+    while True:
+        now = _progress(config)
+        if now.words != said:
+            said = now.words
+            _report(said)
+        if now.connected:
+            return 0
+        if time.monotonic() >= deadline:
+            return _fail(f"not connected within {given.timeout:.0f} s: {said}", 1)
+        time.sleep(WAIT_POLL_S)
+
+
+def _progress(config: AgentConfig) -> Progress:
+    answer = ask(config.state, Request.STATUS) if config.state.is_dir() else None
+    return progress(None if answer is None else _snapshot(answer))
+
+
+def _leave(config: AgentConfig, given: argparse.Namespace) -> int:
+    state = State(config.state)
+    identity = state.identity() if config.state.is_dir() else None
+    key = None if identity is None else state.tls_key()
+    if identity is None or key is None:
+        print("this host is not enrolled: there is nothing to revoke")
+        return 0
+    leave(identity, key, timeout_s=given.timeout, report=_report)
+    print(f"{_name(identity)} is revoked at {identity.control_plane_url}")
+    return 0
+
+
 def _snapshot(answer: bytes) -> Snapshot:
     try:
         return Snapshot.load(answer)
@@ -182,4 +217,11 @@ def _fail(problem: object, status: int) -> int:
     return status
 
 
-_COMMANDS = {"run": _run, "enrol": _enrol, "status": _status, "down": _down}
+_COMMANDS = {
+    "run": _run,
+    "enrol": _enrol,
+    "status": _status,
+    "wait": _wait,
+    "down": _down,
+    "leave": _leave,
+}

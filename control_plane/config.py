@@ -109,6 +109,8 @@ class Settings:
     allow_direct: bool
     # Catalogue entries of the operator's own, beside those that ship with the product.
     catalogue: Path | None
+    # A signed release, as scripts/release lays it, for hosts to install from.
+    artifacts: Path | None = None
 
     @property
     def directory(self) -> DataDirectory:
@@ -192,6 +194,8 @@ def settings_toml(settings: Settings) -> str:
         values["database_url"] = settings.database_url
     if settings.catalogue is not None:
         values["catalogue"] = str(settings.catalogue)
+    if settings.artifacts is not None:
+        values["artifacts"] = str(settings.artifacts)
     # JSON's strings, integers and booleans are TOML's too.
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
@@ -227,8 +231,9 @@ _TYPES: dict[str, type] = {
     "allow_direct": bool,
     "database_url": str,
     "catalogue": str,
+    "artifacts": str,
 }
-_OPTIONAL = {"database_url", "catalogue"}
+_OPTIONAL = {"database_url", "catalogue", "artifacts"}
 
 
 def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
@@ -239,7 +244,7 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
             raise InvalidSetting(f"{path}: {name} is missing")
         if name in written and type(written[name]) is not kind:
             raise InvalidSetting(f"{path}: {name} must be a {kind.__name__}")
-    catalogue = written.get("catalogue")
+    catalogue, artifacts = written.get("catalogue"), written.get("artifacts")
     return Settings(
         data=data,
         database_url=str(written.get("database_url", sqlite_url(data))),
@@ -251,4 +256,5 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
         hub_interface=str(written["hub_interface"]),
         allow_direct=written["allow_direct"] is True,
         catalogue=Path(str(catalogue)) if catalogue is not None else None,
+        artifacts=Path(str(artifacts)) if artifacts is not None else None,
     )

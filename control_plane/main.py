@@ -9,6 +9,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -35,6 +36,7 @@ from control_plane.enrolment import (
 from control_plane.fleet import Fleet, revoke
 from control_plane.gateway import Gateway
 from control_plane.identifiers import AgentId
+from control_plane.install import BadRelease, Release, artifact_routes, install_line
 from control_plane.store import Store, unix_ms
 from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_hub
 
@@ -70,7 +72,7 @@ def serve(settings: Settings) -> None:
             store.migrate()
             built = _build(settings, store)
         # InvalidSetting, InvalidEntry and an unusable operator token are ValueErrors.
-        except (CannotListen, AuthorityUnusable, HubKeyUnusable, ValueError) as error:
+        except (CannotListen, AuthorityUnusable, BadRelease, HubKeyUnusable, ValueError) as error:
             raise CannotServe(str(error)) from error
         except SQLAlchemyError as error:
             raise CannotServe(f"the database cannot be used: {_first_line(error)}") from error
@@ -128,6 +130,8 @@ def _build(settings: Settings, store: Store) -> _Built:
             )
         )
 
+    release = None if settings.artifacts is None else Release.load(settings.artifacts)
+
     async def revoke_agent(agent_id: AgentId, actor: str) -> None:
         await revoke(store, agent_id, actor)
 
@@ -144,10 +148,15 @@ def _build(settings: Settings, store: Store) -> _Built:
                 hub_public_key=hub_public_key(directory.hub_key),
                 hub_endpoint=settings.hub_endpoint,
                 allow_direct=settings.allow_direct,
+                revoke_agent=revoke_agent,
             ),
             create_invite=invite,
             revoke_agent=revoke_agent,
             refresh_access=access.refresh,
+            artifacts=None if release is None else artifact_routes(release),
+            install_line=None
+            if release is None
+            else partial(install_line, release, settings.public_url, pin),
         )
     )
     # A key of its own for the salts, so that neither use of the secret says anything of the other.

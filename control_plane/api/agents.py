@@ -18,6 +18,8 @@ from control_plane.store.tables import Agent, Tenant
 
 # A tenant's id to an invite's text and the time when it expires, Unix milliseconds.
 CreateInvite = Callable[[str], Awaitable[tuple[str, int]]]
+# An invite's text to the line that an owner pastes.
+InstallLine = Callable[[str], str]
 
 
 class Fleet(Protocol):
@@ -33,6 +35,7 @@ def agent_routes(
     fleet: Fleet,
     create_invite: CreateInvite,
     revoke: Callable[[AgentId, str], Awaitable[None]],
+    install_line: InstallLine | None = None,
 ) -> APIRouter:
     routes = APIRouter()
 
@@ -62,7 +65,12 @@ def agent_routes(
 
         tenant = await store.read(query)
         text, expires_unix_ms = await create_invite(tenant.id)
-        return InviteResponse(tenant_id=tenant.id, invite=text, expires_unix_ms=expires_unix_ms)
+        return InviteResponse(
+            tenant_id=tenant.id,
+            invite=text,
+            expires_unix_ms=expires_unix_ms,
+            install_line=install_line(text) if install_line else None,
+        )
 
     @routes.get("/agents/{agent}")
     async def agent(agent: str) -> AgentDetail:

@@ -109,6 +109,8 @@ class InviteResponse(Response):
     # The only time that it is shown. Good once, until `expires_unix_ms`.
     invite: str
     expires_unix_ms: int
+    # What the owner pastes, with the invite in it; None: this control plane serves no release.
+    install_line: str | None
 
 
 class DeployRequest(Request):

@@ -19,12 +19,17 @@ def invite(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Prints an invite: good once, for one hour, for one host."""
+    """Prints the line that installs an agent, or the bare invite where no release is served.
+
+    Good once, for one hour, for one host.
+    """
     made = ask(find_target(url, token, data), "POST", "/agents/invite", json={"tenant": tenant})
     if as_json:
         print_json(made)
         return
-    print(made["invite"])
+    if made["install_line"]:
+        typer.echo("to be pasted on the GPU host:", err=True)
+    print(made["install_line"] or made["invite"])
     typer.echo(f"good once, until {moment(made['expires_unix_ms'])}", err=True)
 
 

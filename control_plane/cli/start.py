@@ -55,6 +55,10 @@ AllowDirect = Annotated[
 CatalogueDirectory = Annotated[
     Path | None, typer.Option("--catalogue", help="A directory of catalogue entries of your own.")
 ]
+Artifacts = Annotated[
+    Path | None,
+    typer.Option("--artifacts", help="A signed release (scripts/release) for hosts to install from."),
+]
 NetworkIpv4 = Annotated[
     str | None,
     typer.Option("--network-ipv4", help="Tunnel addresses from this network, where IPv6 is off."),
@@ -79,6 +83,7 @@ def init(
     database_url: DatabaseUrl = None,
     allow_direct: AllowDirect = None,
     catalogue: CatalogueDirectory = None,
+    artifacts: Artifacts = None,
     network_ipv4: NetworkIpv4 = None,
 ) -> None:
     """Makes the data directory: settings, keys, database. Again: completes it and changes nothing."""
@@ -99,6 +104,7 @@ def init(
         "database_url": database_url,
         "allow_direct": allow_direct,
         "catalogue": catalogue,
+        "artifacts": artifacts,
     }
     try:
         settings = _settings_to_write(data, given)
@@ -125,6 +131,7 @@ def serve(
     database_url: DatabaseUrl = None,
     allow_direct: AllowDirect = None,
     catalogue: CatalogueDirectory = None,
+    artifacts: Artifacts = None,
     log_level: LogLevel = "info",
 ) -> None:
     """Runs the control plane until SIGTERM or Ctrl-C. Flags replace what config.toml says."""
@@ -141,6 +148,7 @@ def serve(
             "database_url": database_url,
             "allow_direct": allow_direct,
             "catalogue": catalogue,
+            "artifacts": artifacts,
         },
     )
     set_up_logging(_level(log_level))
@@ -201,6 +209,7 @@ def _settings_to_write(data: Path, given: dict[str, Any]) -> Settings:
         "hub_interface": DEFAULT_INTERFACE,
         "allow_direct": False,
         "catalogue": None,
+        "artifacts": None,
     }
     return Settings(data=data, **(defaults | flags))
 
@@ -212,8 +221,9 @@ def _parsed(given: dict[str, Any]) -> dict[str, Any]:
         parsed["listen"] = Address.parse(parsed["listen"])
     if "listen_plain" in parsed:
         parsed["listen_plain"] = parse_plain_address(parsed["listen_plain"])
-    if "catalogue" in parsed:
-        parsed["catalogue"] = parsed["catalogue"].absolute()
+    for name in ("catalogue", "artifacts"):
+        if name in parsed:
+            parsed[name] = parsed[name].absolute()
     return parsed
 
 
