@@ -1,0 +1,146 @@
+"""A clean Debian as a machine of its own: files over an overlay, systemd booted, in a lab host's network.
+
+scripts/debian_root makes what lies below the overlay. What happens in the machine stays in its upper
+directory; the machine ends with the block, and whatever else would survive it with the lab's host.
+"""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.machine import debian_root
+from tests.support.netlab import Host
+from tests.support.programs import eventually
+
+BOOT_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+COMMAND_TIMEOUT_S = 300.0
+# Where packages come from, as the root's apt sources say.
+_MIRROR = "/srv/mirror"
+_ENVIRONMENT = (
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME=/root",
+    "LC_ALL=C.UTF-8",
+)
+# Changes with every package and every boot, and says nothing of what is installed.
+_PRUNED = ("/proc", "/sys", "/dev", "/run", "/srv/mirror", "/var/log", "/var/cache", "/var/lib/apt", "/var/lib/dpkg",
+           "/var/lib/systemd", "/tmp", "/var/tmp")  # fmt: skip
+
+
+class DebianMachine:
+    """Use as a context manager inside a lab's. Needs root."""
+
+    def __init__(self, host: Host, directory: Path, *, version: str = "12", systemd: bool = True) -> None:
+        """`directory` is new. Without `systemd` the machine is a container whose first process does nothing."""
+        self.host = host
+        self.root = directory / "root"
+        self._systemd = systemd
+        self._log = directory / "boot.log"
+        below = debian_root(version)
+        upper, work = directory / "upper", directory / "work"
+        for each in (directory, upper, work, self.root):
+            each.mkdir()
+        overlay = f"lowerdir={below / 'root'},upperdir={upper},workdir={work}"
+        run = [
+            "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe", "--resolv-conf=off",
+            "--timezone=off", "--link-journal=no", f"--directory={self.root}", f"--hostname={host.name}",
+            f"--network-namespace-path=/run/netns/{host.namespace}", "--capability=CAP_NET_ADMIN",
+            f"--bind-ro={below / 'mirror'}:{_MIRROR}",
+            *(["--boot"] if systemd else ["--as-pid2", "sleep", "infinity"]),
+        ]  # fmt: skip
+        # The overlay is in a mount namespace of its own, and goes with it.
+        script = 'mount -t overlay overlay -o "$0" "$1" && shift && exec "$@"'
+        self._command = ["unshare", "--mount", "sh", "-c", script, overlay, str(self.root), *run]
+        self._process: subprocess.Popen[Any] | None = None
+        self._init = 0
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            self._init = eventually(
+                self._find_init, "the machine has a first process", timeout_s=BOOT_TIMEOUT_S
+            )
+            eventually(self._is_up, "the machine has booted", timeout_s=BOOT_TIMEOUT_S)
+            # As udev makes it where the kernel has the module.
+            self.run(["chmod", "666", "/dev/net/tun"])
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def run(
+        self, command: Sequence[str], *, check: bool = True, **options: Any
+    ) -> "subprocess.CompletedProcess[str]":
+        """As root, in a clean environment. Outputs together in `stdout` where `stderr` is not given."""
+        options.setdefault("timeout", COMMAND_TIMEOUT_S)
+        options.setdefault("stderr", subprocess.STDOUT)
+        if "input" not in options:
+            options.setdefault("stdin", subprocess.DEVNULL)
+        result = subprocess.run(self.inside(command), stdout=subprocess.PIPE, text=True, **options)
+        assert not check or result.returncode == 0, (
+            f"{' '.join(command)}: {result.returncode}:\n{result.stdout}"
+        )
+        return result
+
+    def popen(self, command: Sequence[str], **options: Any) -> "subprocess.Popen[str]":
+        """The caller waits for its end; the machine's own end ends it as well."""
+        return subprocess.Popen(
+            self.inside(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, start_new_session=True, **options,
+        )  # fmt: skip
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        return ["nsenter", "--target", str(self._init), "--all", "env", "-i", *_ENVIRONMENT, *command]
+
+    def shell(self, script: str, *, check: bool = True, **options: Any) -> "subprocess.CompletedProcess[str]":
+        return self.run(["sh", "-c", script], check=check, **options)
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        self.shell(f"mkdir -p $(dirname {path}) && cat >{path} && chmod {mode:o} {path}", input=text)
+
+    def files(self) -> set[str]:
+        """Every file with its kind, mode, owner and target, and the content of those that name users."""
+        prune = [part for path in _PRUNED for part in ("-path", path, "-o")][:-1]
+        listed = self.run(
+            ["find", "/", "-xdev", "(", *prune, ")", "-prune", "-o", "-printf", "%y %m %u:%g %p %l\\n"]
+        ).stdout
+        users = self.run(["cat", "/etc/passwd", "/etc/group", "/etc/shadow"]).stdout
+        packages = self.run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package}\\n"]).stdout
+        # useradd and apt keep the version before.
+        kept = (line for line in listed.splitlines() if not line.split(" ")[3].endswith("-"))
+        return {*kept, *users.splitlines(), *packages.splitlines()}
+
+    def processes_of(self, user: str) -> list[str]:
+        """Of a user that may be gone."""
+        script = f'for p in /proc/[0-9]*; do [ "$(stat -c %U $p 2>/dev/null)" = {user} ] && cat $p/comm; done; true'
+        return self.shell(script).stdout.split()
+
+    def _find_init(self) -> int:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the machine did not start: {self._log.read_text(errors='replace')}")
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return int(children[0]) if children else 0
+
+    def _is_up(self) -> bool:
+        if not self._systemd:
+            return self.run(["true"], check=False).returncode == 0
+        state = self.run(["systemctl", "is-system-running"], check=False).stdout.strip()
+        return state in ("running", "degraded")
+
+    def _stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            # nspawn takes its machine along; SIGKILL to the first process ends every other in it.
+            self._process.kill()
+            self._process.wait(STOP_TIMEOUT_S)
+        self._process = None
