@@ -33,7 +33,7 @@ class DebianMachine:
     """Use as a context manager inside a lab's. Needs root."""
 
     def __init__(self, host: Host, directory: Path, *, version: str = "12", systemd: bool = True) -> None:
-        """`directory` is new. Without `systemd` the machine is a container whose first process does nothing."""
+        """`directory` is new. Without `systemd` its first process does nothing, as in a container."""
         self.host = host
         self.root = directory / "root"
         self._systemd = systemd
@@ -42,6 +42,10 @@ class DebianMachine:
         upper, work = directory / "upper", directory / "work"
         for each in (directory, upper, work, self.root):
             each.mkdir()
+        # Its name is the machine's own, and not that of where the root was made.
+        (upper / "etc").mkdir()
+        (upper / "etc" / "hostname").write_text(f"{host.name}\n")
+        (upper / "etc" / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {host.name}\n")
         overlay = f"lowerdir={below / 'root'},upperdir={upper},workdir={work}"
         run = [
             "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe", "--resolv-conf=off",
