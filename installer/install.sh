@@ -13,6 +13,7 @@
 #   --disk-gib N          free space wanted for models (default: 30)
 #   --engine none|pip     pip: vLLM from the public package index, some GB; none: see --engine-python (default)
 #   --engine-python FILE  the Python of an engine environment that is there
+#   --wait SECONDS        for the connection, at the end (default: 90)
 #   --no-start            where systemd does not run: install and enrol only
 #   --allow-older         take a release that is older than the one that is installed
 #   --new-release-key     pin KEY in place of the key that was pinned before
@@ -35,7 +36,6 @@ DRIVER_MIN=525
 CLOCK_TOLERANCE_S=30
 OPT_MIB=1000
 ENGINE_MIB=16000
-WAIT_S=90
 
 say() { printf '%s\n' "$*" >&2; }
 step() { say "== $*"; }
@@ -94,7 +94,7 @@ take_back() {
 
 read_arguments() {
   check_only=no release_key='' invite='' invite_file='' name='' card='' models=$STATE/models disk_gib=30
-  engine=none engine_python=$OPT/engine/bin/python start=yes allow_older=no new_key=no
+  engine=none engine_python=$OPT/engine/bin/python wait_s=90 start=yes allow_older=no new_key=no
   while [ $# -gt 0 ]; do
     case $1 in
       --check) check_only=yes ;;
@@ -102,7 +102,8 @@ read_arguments() {
       --allow-older) allow_older=yes ;;
       --new-release-key) new_key=yes ;;
       -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0 ;;
-      --release-key | --invite-file | --name | --simulated-card | --models | --disk-gib | --engine | --engine-python)
+      --release-key | --invite-file | --name | --simulated-card | --models | --disk-gib | --wait | --engine | \
+        --engine-python)
         [ $# -gt 1 ] || wrong_usage "$1 wants a value"
         case $1 in
           --release-key) release_key=$2 ;;
@@ -111,6 +112,7 @@ read_arguments() {
           --simulated-card) card=$2 ;;
           --models) models=$2 ;;
           --disk-gib) disk_gib=$2 ;;
+          --wait) wait_s=$2 ;;
           --engine) engine=$2 ;;
           --engine-python) engine_python=$2 ;;
         esac
@@ -129,7 +131,7 @@ read_arguments() {
   case $models/ in /home/* | /root/* | /tmp/* | /run/*)
     wrong_usage "--models: the service sees no /home, /root, /tmp and /run; choose a place like /srv/models" ;;
   esac
-  case $disk_gib in '' | *[!0-9]*) wrong_usage "--disk-gib wants a whole number" ;; esac
+  case $disk_gib-$wait_s in -* | *- | *[!0-9-]*) wrong_usage "--disk-gib and --wait want whole numbers" ;; esac
   case $engine in none | pip) ;; *) wrong_usage "--engine is none or pip" ;; esac
   case $release_key in '' | ???????????????????????????????????????????=) ;; *)
     wrong_usage "--release-key is not the base64 of 32 bytes: copy the whole line" ;;
@@ -340,7 +342,8 @@ check_wireguard() {
 check_control_plane() {
   command -v curl >/dev/null || return 0
   status=0
-  fetch manifest 262144 -D "$work/headers" 2>"$work/curl" || status=$?
+  # Asked once and for seconds only: whoever waits for the list of what is missing is to see it.
+  fetch manifest 262144 --retry 0 --connect-timeout 5 -D "$work/headers" 2>"$work/curl" || status=$?
   case $status in
     0) read_manifest; check_clock ;;
     6) lacks "a name server that knows ${url#https://}" "see /etc/resolv.conf, or ask your operator for the address" ;;

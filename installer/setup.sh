@@ -148,7 +148,7 @@ start_service() {
 
 start_and_wait() {
   systemctl reset-failed daalu-agent 2>/dev/null || true
-  systemctl restart daalu-agent && "$COMMAND" wait --timeout "$WAIT_S"
+  systemctl restart daalu-agent && "$COMMAND" wait --timeout "$wait_s"
 }
 
 # The one before stays, to go back to by hand.
@@ -171,7 +171,7 @@ run_in_foreground() {
   "$COMMAND" run --ephemeral &
   daemon=$!
   trap 'kill -TERM $daemon 2>/dev/null' INT TERM HUP
-  "$COMMAND" wait --timeout "$WAIT_S" || { kill -TERM "$daemon" 2>/dev/null || true; wait "$daemon" || true; exit 1; }
+  "$COMMAND" wait --timeout "$wait_s" || { kill -TERM "$daemon" 2>/dev/null || true; wait "$daemon" || true; exit 1; }
   say "done; Ctrl-C ends it"
   # A signal ends a wait before the daemon has ended.
   while kill -0 "$daemon" 2>/dev/null; do wait "$daemon" || true; done

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Takes the agent off this host: revokes it, ends what runs, and removes all that install.sh brought.
+# Takes the agent off this host: ends what runs, revokes it, and removes all that install.sh brought.
 #
 # Usage: uninstall.sh [--purge-models] [--keep-packages] [--no-revoke]
 #
@@ -43,8 +43,8 @@ main() {
     say "nothing of daalu-agent is on this host"
     return
   fi
-  [ "$revoke" = no ] || leave_control_plane
   stop
+  [ "$revoke" = no ] || leave_control_plane
   remove_files
   remove_user
   remove_packages
@@ -143,8 +143,10 @@ remove_packages() {
     say "system packages stay, since $(echo "$others" | tr '\n' ' ')needs some of them:$ours"
     return 0
   fi
+  say "removing the system packages that install.sh brought"
   # shellcheck disable=SC2086
-  apt-get -q -o DPkg::Lock::Timeout=120 purge -y $ours >&2 || die "apt-get could not remove$ours: its words are above"
+  said=$(apt-get -q -o DPkg::Lock::Timeout=120 purge -y $ours 2>&1) || die "apt-get could not remove$ours:
+$said"
 }
 
 main "$@"

@@ -1,19 +1,23 @@
-"""One control plane and one release for all of the installer's tests; each test has a Debian of its own."""
+"""One control plane and one release for all of the installer's tests; each module has Debians of its own."""
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from control_plane.enrolment import file_key_sha256
+from control_plane.install import Release, install_line
 from installer.release import build, new_key, sign
 from tests.support.debian import DebianMachine
+from tests.support.enrolment_server import invite_text
 from tests.support.netlab import Lab
-from tests.support.networks import Internet
+from tests.support.networks import Customer, Internet
 from tests.support.product import ControlPlane
+from tests.support.rogue import RogueServer, rogue_server
 
 TENANT = "owner"
 PYTHON = "3.11"
@@ -29,37 +33,67 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What tests share, and a way to new machines. `release` is what the control plane serves."""
+    """What tests share. The control plane serves what `served` points to."""
 
     lab: Lab
     network: Internet
     control: ControlPlane
+    # The release that is served at the start, and the key that signed it.
     release: Path
     key: Path
+    served: Path
     directory: Path
 
     def line(self, options: str = OPTIONS) -> str:
         """What the owner pastes, with options of the installer behind it."""
         return f"{self.control.install_line(TENANT)} {options}"
 
+    def serve(self, release: Path) -> None:
+        """Puts another release in its place. Agents are out for as long as the restart takes."""
+        self.served.unlink()
+        self.served.symlink_to(release)
+        self.control.stop()
+        self.control.start()
+
+    def line_to(self, url: str, options: str = OPTIONS) -> str:
+        """The true release's line, to somebody else who holds the control plane's TLS key."""
+        return f"{install_line(Release.load(self.release), url, self.pin, self.invite_to(url))} {options}"
+
+    def invite_to(self, url: str) -> str:
+        """Of a token that nobody knows."""
+        return invite_text(url=url, token=b"t" * 32, control_plane_key_sha256=self.pin)
+
+    @property
+    def pin(self) -> bytes:
+        return file_key_sha256(self.control.data / "tls" / "server.pem")
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """Makes machines at customers' of their own, behind translators."""
+
+    site: Site
+    _stack: ExitStack
+
+    def new(self, *, systemd: bool = True) -> DebianMachine:
+        return self.at(self.site.network.customer(f"host{next(_numbers)}"), systemd=systemd)
+
+    def at(self, customer: Customer, *, systemd: bool = True) -> DebianMachine:
+        directory = self.site.directory / customer.host.name
+        return self._stack.enter_context(DebianMachine(customer.host, directory, systemd=systemd))
+
+
+_numbers = itertools.count(1)
+
 
 @pytest.fixture(scope="session")
-def release_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("key") / "release.key"
-    new_key(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def release(tmp_path_factory: pytest.TempPathFactory, release_key: Path) -> Path:
-    directory = tmp_path_factory.mktemp("release") / "0"
-    build(directory, [PYTHON], "x86_64")
-    sign(directory, release_key)
-    return directory
-
-
-@pytest.fixture(scope="session")
-def site(release: Path, release_key: Path) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = tmp_path_factory.mktemp("release")
+    release, key, served = made / "0", made / "release.key", made / "served"
+    new_key(key)
+    build(release, [PYTHON], "x86_64")
+    sign(release, key)
+    served.symlink_to(release)
     with tempfile.TemporaryDirectory(prefix="daalu-installer-") as name, Lab() as lab:
         directory, network = Path(name), Internet(lab)
         control = ControlPlane(
@@ -68,29 +102,28 @@ def site(release: Path, release_key: Path) -> Iterator[Site]:
             address=network.control_address,
             interface=lab.interface_name("hub"),
             catalogue=None,
-            artifacts=release,
+            artifacts=served,
         )
         control.init()
         control.start()
         try:
             control.create_tenant(TENANT)
-            yield Site(lab, network, control, release, release_key, directory)
+            yield Site(lab, network, control, release, key, served, directory)
         finally:
             control.stop()
 
 
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-def machine(site: Site) -> Iterator[Callable[..., DebianMachine]]:
-    """Makes machines at a customer's, behind a translator; they end with the test."""
+@pytest.fixture(scope="module")
+def machines(site: Site) -> Iterator[Machines]:
+    """They end with the module."""
     with ExitStack() as stack:
+        yield Machines(site, stack)
 
-        def make(*, systemd: bool = True) -> DebianMachine:
-            name = f"host{next(_numbers)}"
-            host = site.network.customer(name).host
-            made = DebianMachine(host, site.directory / name, systemd=systemd)
-            return stack.enter_context(made)
 
-        yield make
+@pytest.fixture(scope="module")
+def rogue(site: Site) -> Iterator[RogueServer]:
+    tls = site.control.data / "tls"
+    with rogue_server(
+        site.control.host, site.network.control_address, tls / "server.pem", tls / "server.key"
+    ) as server:
+        yield server

@@ -25,8 +25,10 @@ _ENVIRONMENT = (
     "LC_ALL=C.UTF-8",
 )
 # Changes with every package and every boot, and says nothing of what is installed.
-_PRUNED = ("/proc", "/sys", "/dev", "/run", "/srv/mirror", "/var/log", "/var/cache", "/var/lib/apt", "/var/lib/dpkg",
-           "/var/lib/systemd", "/tmp", "/var/tmp")  # fmt: skip
+_PRUNED = (
+    "/proc", "/sys", "/dev", "/run", "/srv/mirror", "/var/log", "/var/cache", "/var/lib/apt", "/var/lib/dpkg",
+    "/var/lib/systemd", "/tmp", "/var/tmp",
+)  # fmt: skip
 
 
 class DebianMachine:
@@ -37,26 +39,28 @@ class DebianMachine:
         self.host = host
         self.root = directory / "root"
         self._systemd = systemd
-        self._log = directory / "boot.log"
+        self._log = directory.with_suffix(".log")
         below = debian_root(version)
-        upper, work = directory / "upper", directory / "work"
-        for each in (directory, upper, work, self.root):
+        for each in (directory, self.root):
             each.mkdir()
-        # Its name is the machine's own, and not that of where the root was made.
-        (upper / "etc").mkdir()
-        (upper / "etc" / "hostname").write_text(f"{host.name}\n")
-        (upper / "etc" / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {host.name}\n")
-        overlay = f"lowerdir={below / 'root'},upperdir={upper},workdir={work}"
+        overlay = f"lowerdir={below / 'root'},upperdir={directory}/upper,workdir={directory}/work"
         run = [
-            "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe", "--resolv-conf=off",
+            "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe",
+            "--resolv-conf=off",
             "--timezone=off", "--link-journal=no", f"--directory={self.root}", f"--hostname={host.name}",
             f"--network-namespace-path=/run/netns/{host.namespace}", "--capability=CAP_NET_ADMIN",
             f"--bind-ro={below / 'mirror'}:{_MIRROR}",
             *(["--boot"] if systemd else ["--as-pid2", "sleep", "infinity"]),
         ]  # fmt: skip
-        # The overlay is in a mount namespace of its own, and goes with it.
-        script = 'mount -t overlay overlay -o "$0" "$1" && shift && exec "$@"'
-        self._command = ["unshare", "--mount", "sh", "-c", script, overlay, str(self.root), *run]
+        # Both mounts are in a namespace of their own, and go with it. Memory, because dpkg waits for the
+        # disk after every file.
+        script = (
+            'mount -t tmpfs tmpfs "$0" && mkdir -p "$0/upper/etc" "$0/work" "$1"'
+            ' && echo "$3" >"$0/upper/etc/hostname" && echo "127.0.0.1 localhost $3" >"$0/upper/etc/hosts"'
+            ' && mount -t overlay overlay -o "$2" "$1" && shift 3 && exec "$@"'
+        )
+        place = [str(directory), str(self.root), overlay, host.name]
+        self._command = ["unshare", "--mount", "sh", "-c", script, *place, *run]
         self._process: subprocess.Popen[Any] | None = None
         self._init = 0
 
@@ -126,19 +130,20 @@ class DebianMachine:
 
     def processes_of(self, user: str) -> list[str]:
         """Of a user that may be gone."""
-        script = f'for p in /proc/[0-9]*; do [ "$(stat -c %U $p 2>/dev/null)" = {user} ] && cat $p/comm; done; true'
-        return self.shell(script).stdout.split()
+        ours = f'[ "$(stat -c %U $p 2>/dev/null)" = {user} ]'
+        return self.shell(f"for p in /proc/[0-9]*; do ! {ours} || cat $p/comm; done").stdout.split()
 
     def _find_init(self) -> int:
         assert self._process is not None
         if self._process.poll() is not None:
             raise RuntimeError(f"the machine did not start: {self._log.read_text(errors='replace')}")
+        # nspawn has a helper before it has the machine's first process, whose number inside is 1.
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        return int(children[0]) if children else 0
+        return next((int(child) for child in children if _number_inside(child) == 1), 0)
 
     def _is_up(self) -> bool:
         if not self._systemd:
-            return self.run(["true"], check=False).returncode == 0
+            return self.run(["test", "-e", f"{_MIRROR}/Packages"], check=False).returncode == 0
         state = self.run(["systemctl", "is-system-running"], check=False).stdout.strip()
         return state in ("running", "degraded")
 
@@ -148,3 +153,13 @@ class DebianMachine:
             self._process.kill()
             self._process.wait(STOP_TIMEOUT_S)
         self._process = None
+
+
+def _number_inside(pid: str) -> int | None:
+    """Of a process in a process namespace below ours; None: it is in ours, or gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    numbers = next(line for line in lines if line.startswith("NSpid:")).split()[1:]
+    return int(numbers[-1]) if len(numbers) > 1 else None
