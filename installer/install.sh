@@ -309,7 +309,8 @@ CARDS
 }
 
 check_disk() {
-  wants_mib "$models" $(( disk_gib * 1024 )) "models" "free some, or name another place: --models DIRECTORY; or --disk-gib N"
+  # What was enough once, and is full of models now, is not asked for again.
+  [ -e "$STATE/identity.json" ] || wants_mib "$models" $(( disk_gib * 1024 )) "models" "free some, or name another place: --models DIRECTORY; or --disk-gib N"
   want=$OPT_MIB
   [ "$engine" = none ] || want=$(( want + ENGINE_MIB ))
   wants_mib "$OPT" "$want" "the programs" "free some space there"

@@ -47,6 +47,7 @@ write_configuration() {
   printf '%s\n%s\n' "$url" "$pin" | put "$ETC/control-plane" 0644
   if [ -e "$ETC/agent.toml" ]; then
     say "  $ETC/agent.toml stays as it is"
+    models=$(sed -n 's/^models = "\(.*\)"$/\1/p' "$ETC/agent.toml")
   else
     {
       echo "# daalu-agent --help lists the settings. After a change: systemctl restart daalu-agent"

@@ -4,6 +4,8 @@ scripts/debian_root makes what lies below the overlay. What happens in the machi
 directory; the machine ends with the block, and whatever else would survive it with the lab's host.
 """
 
+import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,8 +151,11 @@ class DebianMachine:
 
     def _stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            # nspawn takes its machine along; SIGKILL to the first process ends every other in it.
-            self._process.kill()
+            if self._init:
+                # With its first process every other of the machine ends, and nspawn after them.
+                os.kill(self._init, signal.SIGKILL)
+            else:
+                self._process.kill()
             self._process.wait(STOP_TIMEOUT_S)
         self._process = None
 
