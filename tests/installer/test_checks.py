@@ -13,7 +13,7 @@ from tests.support.rogue import RogueServer
 
 pytestmark = pytest.mark.debian
 
-SCRIPT = "/root/install.sh"
+SCRIPT = "/srv/install.sh"
 
 
 @pytest.fixture(scope="module")
