@@ -13,7 +13,7 @@
 #   --disk-gib N          free space wanted for models (default: 30)
 #   --engine none|pip     pip: vLLM from the public package index, some GB; none: see --engine-python (default)
 #   --engine-python FILE  the Python of an engine environment that is there
-#   --wait SECONDS        for the connection, at the end (default: 90)
+#   --wait SECONDS        for the connection, at the end (default: 150)
 #   --no-start            where systemd does not run: install and enrol only
 #   --allow-older         take a release that is older than the one that is installed
 #   --new-release-key     pin KEY in place of the key that was pinned before
@@ -94,7 +94,9 @@ take_back() {
 
 read_arguments() {
   check_only=no release_key='' invite='' invite_file='' name='' card='' models=$STATE/models disk_gib=30
-  engine=none engine_python=$OPT/engine/bin/python wait_s=90 start=yes allow_older=no new_key=no
+  engine=none engine_python=$OPT/engine/bin/python start=yes
+  # WireGuard begins a new session with a hub that was restarted after two minutes at the latest.
+  wait_s=150 allow_older=no new_key=no
   while [ $# -gt 0 ]; do
     case $1 in
       --check) check_only=yes ;;

@@ -52,8 +52,7 @@ class Site:
         """Puts another release in its place. Agents are out for as long as the restart takes."""
         self.served.unlink()
         self.served.symlink_to(release)
-        self.control.stop()
-        self.control.start()
+        self.control.restart_serve()
 
     def line_to(self, url: str, options: str = OPTIONS) -> str:
         """The true release's line, to somebody else who holds the control plane's TLS key."""

@@ -62,7 +62,7 @@ def _version(host: DebianMachine) -> str:
 
 
 def _tunnel(host: DebianMachine) -> str:
-    return host.shell("cat /var/lib/daalu-agent/tunnel.json; cat /sys/class/net/daalu-agent/ifindex").stdout
+    return host.shell("cat /var/lib/daalu-agent/tunnel.json; ip -o link show dev daalu-agent").stdout
 
 
 def test_an_upgrade_takes_over_tunnel_and_identity(site: Site, host: DebianMachine, tmp_path: Path) -> None:

@@ -87,6 +87,12 @@ class ControlPlane:
             self.hub.wait_until(self._has_interface, "the hub has its interface", timeout_s=START_TIMEOUT_S)
         self.serve.wait_until(self._answers, "the control plane answers", timeout_s=START_TIMEOUT_S)
 
+    def restart_serve(self) -> None:
+        """The hub goes on."""
+        self.serve.stop()
+        self.serve.start()
+        self.serve.wait_until(self._answers, "the control plane answers", timeout_s=START_TIMEOUT_S)
+
     def stop(self) -> None:
         self.serve.stop()
         self.hub.stop()
