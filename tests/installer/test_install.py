@@ -2,12 +2,12 @@
 
 import os
 import signal
-from typing import Any
 
 import pytest
 
-from tests.installer.conftest import Machines, Site
+from tests.installer.conftest import OPTIONS, Machines, Site
 from tests.support.debian import DebianMachine
+from tests.support.networks import Customer
 
 pytestmark = pytest.mark.debian
 
@@ -107,45 +107,34 @@ def _kill_at(host: DebianMachine, line: str, words: str) -> None:
         process.stdout.close()
 
 
-def test_run_again_it_mends_what_was_broken_and_the_identity_stays(site: Site, machines: Machines) -> None:
-    host = machines.new()
-    host.shell(site.line())
-    agent = site.control.agent(host.host.name)
-    host.shell(
-        "rm -rf /opt/daalu-agent/current/lib/python3*/site-packages/grpc /opt/daalu-agent/current/.complete"
-    )
-    host.shell(
-        "rm /etc/systemd/system/daalu-agent.service /usr/local/bin/daalu-agent; systemctl daemon-reload"
-    )
-    said = host.shell(site.line()).stdout
-    assert "enrolled already" in said
-    assert _who(site.control.agent(host.host.name)) == _who(agent)
-    # Its own copy is enough for that, and knows whom to ask.
-    assert "done." in host.run(["/opt/daalu-agent/install.sh"]).stdout
+@pytest.fixture(scope="module")
+def customer(site: Site) -> Customer:
+    return site.network.customer("mended")
 
 
-def _who(agent: Any) -> tuple[str, ...]:
-    return agent["id"], agent["tunnel_address"], agent["liveness"]
+@pytest.fixture(scope="module")
+def host(customer: Customer, machines: Machines) -> DebianMachine:
+    """The tests that follow tell one machine's story, in order."""
+    return machines.at(customer)
 
 
 def test_a_blocked_udp_port_is_named_and_once_it_is_open_the_next_run_connects(
-    site: Site, machines: Machines
+    site: Site, customer: Customer, host: DebianMachine
 ) -> None:
-    customer = site.network.customer("blocked")
-    host = machines.at(customer)
     assert customer.nat is not None
     gateway = customer.nat.inner.a
     gateway.run(["nft", "-f", "-"], stdin=_BLOCKED)
-    result = host.shell(site.line("--simulated-card x --disk-gib 1 --wait 3"), check=False)
+    result = host.shell(site.line(f"{OPTIONS} --wait 3"), check=False)
     assert result.returncode == 1
     assert "no answer from the hub at 203.0.113.2:51820" in result.stdout
     assert "outbound UDP" in result.stdout
-    agent = site.control.agent("blocked")
+    agent = site.control.agent("mended")
     assert agent["liveness"] == "never"
     gateway.run(["nft", "delete", "table", "ip", "blocked"])
+    # Its own copy is enough for that, and knows whom to ask.
     host.run(["/opt/daalu-agent/install.sh"])
-    assert site.control.agent("blocked")["id"] == agent["id"]
-    assert site.control.agent("blocked")["liveness"] == "live"
+    assert site.control.agent("mended")["id"] == agent["id"]
+    assert site.control.agent("mended")["liveness"] == "live"
 
 
 _BLOCKED = """
@@ -155,24 +144,29 @@ table ip blocked {
 """
 
 
-def test_what_the_control_plane_cannot_be_told_is_said_and_models_stay(
-    site: Site, machines: Machines
+def test_run_again_it_mends_what_was_broken_and_the_identity_stays(site: Site, host: DebianMachine) -> None:
+    agent = site.control.agent("mended")
+    host.shell("cd /opt/daalu-agent/current && rm -r lib/python3*/site-packages/grpc .complete")
+    host.shell("rm /etc/systemd/system/daalu-agent.service /usr/local/bin/daalu-agent")
+    host.shell("systemctl daemon-reload")
+    said = host.shell(site.line()).stdout
+    assert "enrolled already" in said
+    after = site.control.agent("mended")
+    assert (after["id"], after["liveness"]) == (agent["id"], "live")
+
+
+def test_a_control_plane_that_cannot_be_told_is_named_and_models_stay(
+    site: Site, customer: Customer, host: DebianMachine
 ) -> None:
-    customer = site.network.customer("cut")
-    host = machines.at(customer)
-    host.shell(site.line())
-    host.write("/var/lib/daalu-agent/models/some/weights", "…")
+    host.write("/var/lib/daalu-agent/models/some/weights", "...")
     host.shell("chown -R daalu-agent: /var/lib/daalu-agent/models")
     assert customer.nat is not None
     customer.nat.inner.cut()
     result = host.shell("/opt/daalu-agent/uninstall.sh", check=False)
     customer.nat.inner.restore()
     assert result.returncode == 3
-    agent = site.control.agent("cut")
-    assert f"daalu agents revoke {agent['id']}" in result.stdout
-    assert host.run(["find", "/var/lib/daalu-agent", "-user", "root", "-type", "f"]).stdout == (
-        "/var/lib/daalu-agent/models/some/weights\n"
-    )
-    script = (site.release / "uninstall.sh").read_text()
-    again = host.run(["sh"], input=script)
+    assert f"daalu agents revoke {site.control.agent('mended')['id']}" in result.stdout
+    left = host.run(["find", "/var/lib/daalu-agent", "-type", "f", "-printf", "%u %p\\n"]).stdout
+    assert left == "root /var/lib/daalu-agent/models/some/weights\n"
+    again = host.run(["sh"], input=(site.release / "uninstall.sh").read_text())
     assert again.stdout == "nothing of daalu-agent is on this host\n"
