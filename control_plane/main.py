@@ -9,7 +9,6 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import uvloop
@@ -36,7 +35,7 @@ from control_plane.enrolment import (
 from control_plane.fleet import Fleet, revoke
 from control_plane.gateway import Gateway
 from control_plane.identifiers import AgentId
-from control_plane.install import BadRelease, Release, artifact_routes, install_line
+from control_plane.install import BadRelease, Installation, Release
 from control_plane.store import Store, unix_ms
 from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_hub
 
@@ -130,7 +129,9 @@ def _build(settings: Settings, store: Store) -> _Built:
             )
         )
 
-    release = None if settings.artifacts is None else Release.load(settings.artifacts)
+    installation = None
+    if settings.artifacts is not None:
+        installation = Installation(Release.load(settings.artifacts), settings.public_url, pin)
 
     async def revoke_agent(agent_id: AgentId, actor: str) -> None:
         await revoke(store, agent_id, actor)
@@ -153,10 +154,7 @@ def _build(settings: Settings, store: Store) -> _Built:
             create_invite=invite,
             revoke_agent=revoke_agent,
             refresh_access=access.refresh,
-            artifacts=None if release is None else artifact_routes(release),
-            install_line=None
-            if release is None
-            else partial(install_line, release, settings.public_url, pin),
+            installation=installation,
         )
     )
     # A key of its own for the salts, so that neither use of the secret says anything of the other.

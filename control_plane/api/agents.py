@@ -13,13 +13,12 @@ from control_plane.api.queries import find_agent, list_agents
 from control_plane.api.schemas import DeployRequest, InviteRequest, InviteResponse
 from control_plane.fleet import AgentStatus
 from control_plane.identifiers import AgentId
+from control_plane.install import Installation
 from control_plane.store import Store
 from control_plane.store.tables import Agent, Tenant
 
 # A tenant's id to an invite's text and the time when it expires, Unix milliseconds.
 CreateInvite = Callable[[str], Awaitable[tuple[str, int]]]
-# An invite's text to the line that an owner pastes.
-InstallLine = Callable[[str], str]
 
 
 class Fleet(Protocol):
@@ -35,7 +34,7 @@ def agent_routes(
     fleet: Fleet,
     create_invite: CreateInvite,
     revoke: Callable[[AgentId, str], Awaitable[None]],
-    install_line: InstallLine | None = None,
+    installation: Installation | None = None,
 ) -> APIRouter:
     routes = APIRouter()
 
@@ -65,12 +64,7 @@ def agent_routes(
 
         tenant = await store.read(query)
         text, expires_unix_ms = await create_invite(tenant.id)
-        return InviteResponse(
-            tenant_id=tenant.id,
-            invite=text,
-            expires_unix_ms=expires_unix_ms,
-            install_line=install_line(text) if install_line else None,
-        )
+        return InviteResponse.of(tenant.id, text, expires_unix_ms, installation)
 
     @routes.get("/agents/{agent}")
     async def agent(agent: str) -> AgentDetail:

@@ -10,7 +10,7 @@ from sqlmodel import Session, select
 
 from control_plane.access import OperatorToken
 from control_plane.api.access import RefreshAccess, access_routes
-from control_plane.api.agents import CreateInvite, Fleet, InstallLine, agent_routes
+from control_plane.api.agents import CreateInvite, Fleet, agent_routes
 from control_plane.api.calls import call_routes
 from control_plane.api.economy import economy_routes
 from control_plane.api.errors import error_body, translate_errors
@@ -20,6 +20,7 @@ from control_plane.api.models import model_routes
 from control_plane.api.offers import offer_routes
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.identifiers import AgentId
+from control_plane.install import Installation, artifact_routes
 from control_plane.store import Store
 
 
@@ -37,8 +38,7 @@ class ApiParts:
     revoke_agent: Callable[[AgentId, str], Awaitable[None]]
     refresh_access: RefreshAccess
     # Absent where no release is served: then an invite comes without a line that installs.
-    artifacts: APIRouter | None = None
-    install_line: InstallLine | None = None
+    installation: Installation | None = None
 
 
 def build_api(parts: ApiParts) -> Application:
@@ -52,7 +52,7 @@ def build_api(parts: ApiParts) -> Application:
     translate_errors(application)
     for routes in (
         access_routes(parts.store, parts.refresh_access),
-        agent_routes(parts.store, parts.fleet, parts.create_invite, parts.revoke_agent, parts.install_line),
+        agent_routes(parts.store, parts.fleet, parts.create_invite, parts.revoke_agent, parts.installation),
         model_routes(parts.catalogue),
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
         call_routes(parts.store),
@@ -62,8 +62,8 @@ def build_api(parts: ApiParts) -> Application:
         application.include_router(routes, prefix="/api/v1")
     application.include_router(_health_routes(parts.store), include_in_schema=False)
     application.include_router(parts.enrolment, include_in_schema=False)
-    if parts.artifacts is not None:
-        application.include_router(parts.artifacts, include_in_schema=False)
+    if parts.installation is not None:
+        application.include_router(artifact_routes(parts.installation.release), include_in_schema=False)
     return Intake(application, parts.operator_token)
 
 

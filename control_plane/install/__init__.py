@@ -6,7 +6,7 @@ its public half stands in the line that an owner pastes and is pinned on the hos
 that was broken into can serve nothing that a host would run.
 """
 
-from control_plane.install.line import install_line
+from control_plane.install.line import Installation, check_line, install_line
 from control_plane.install.manifest import Artifact, BadManifest, Manifest
 from control_plane.install.release import BadRelease, Release
 from control_plane.install.routes import artifact_routes
@@ -15,8 +15,10 @@ __all__ = [
     "Artifact",
     "BadManifest",
     "BadRelease",
+    "Installation",
     "Manifest",
     "Release",
     "artifact_routes",
+    "check_line",
     "install_line",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from control_plane.enrolment import file_key_sha256
-from control_plane.install import Release, install_line
+from control_plane.install import Installation, Release
 from installer.release import build, new_key, sign
 from tests.support.debian import DebianMachine
 from tests.support.enrolment_server import invite_text
@@ -56,7 +56,8 @@ class Site:
 
     def line_to(self, url: str, options: str = OPTIONS) -> str:
         """The true release's line, to somebody else who holds the control plane's TLS key."""
-        return f"{install_line(Release.load(self.release), url, self.pin, self.invite_to(url))} {options}"
+        line = Installation(Release.load(self.release), url, self.pin).line(self.invite_to(url))
+        return f"{line} {options}"
 
     def invite_to(self, url: str) -> str:
         """Of a token that nobody knows."""

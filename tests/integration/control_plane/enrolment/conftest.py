@@ -39,6 +39,9 @@ class Site:
     client: httpx2.Client
     clock: Clock
 
+    def leave(self, body: bytes) -> httpx2.Response:
+        return self.client.post(f"{self.url}/enrolment/v1/leave", content=body)
+
     def claim(self, body: bytes, **headers: str) -> httpx2.Response:
         return self.client.post(f"{self.url}/enrolment/v1/claim", content=body, headers=headers)
 
