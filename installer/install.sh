@@ -32,7 +32,8 @@ LOCK=/run/daalu-agent-install.lock
 USER_NAME=daalu-agent
 PYTHON_MINOR_MIN=11
 CARD_MIB_MIN=7000
-DRIVER_MIN=525
+# CUDA 13, which the engine's wheels bring, wants this driver.
+DRIVER_MIN=580
 CLOCK_TOLERANCE_S=30
 OPT_MIB=1000
 ENGINE_MIB=16000

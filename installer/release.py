@@ -34,6 +34,9 @@ HOST_FILES = ("install.sh", "setup.sh", "uninstall.sh", "daalu-agent.service")
 LOCK = "agent.lock"
 # Everything that an agent's environment holds, with hashes: what pip is given on the host.
 REQUIREMENTS = "requirements.txt"
+# What `install.sh --engine pip` installs from the public index; some GB, and so no part of a release.
+ENGINE_LOCK = "engine-cuda.lock"
+ENGINE = "engine.txt"
 DOWNLOAD_TIMEOUT_S = 600.0
 
 
@@ -52,6 +55,7 @@ def build(directory: Path, pythons: Sequence[str], machine: str, source: Path = 
     name, version = wheel.name.split("-")[:2]
     pinned = f"{name.replace('_', '-')}=={version} --hash=sha256:{_sha256(wheel)}\n"
     (directory / REQUIREMENTS).write_text((source / LOCK).read_text() + pinned)
+    (directory / ENGINE).write_bytes((source / ENGINE_LOCK).read_bytes())
     for each in HOST_FILES:
         (directory / each).write_bytes((source / "installer" / each).read_bytes())
     write_manifest(directory, version, int(time.time()))

@@ -14,13 +14,15 @@ from control_plane.install import Installation, Release
 from installer.release import build, new_key, sign
 from tests.support.debian import DebianMachine
 from tests.support.enrolment_server import invite_text
+from tests.support.machine import DEBIAN, debian_root
 from tests.support.netlab import Lab
 from tests.support.networks import Customer, Internet
 from tests.support.product import ControlPlane
 from tests.support.rogue import RogueServer, rogue_server
 
 TENANT = "owner"
-PYTHON = "3.11"
+# Debian 13's tests run where its root was made: scripts/debian_root 13. Each has its own Python.
+PYTHONS = {"12": "3.11"} | ({"13": "3.13"} if (debian_root("13") / ".complete").exists() else {})
 TEST_TIMEOUT_S = 300
 OPTIONS = "--simulated-card 'RTX 2000 Ada' --disk-gib 1"
 
@@ -75,12 +77,14 @@ class Machines:
     site: Site
     _stack: ExitStack
 
-    def new(self, *, systemd: bool = True) -> DebianMachine:
-        return self.at(self.site.network.customer(f"host{next(_numbers)}"), systemd=systemd)
+    def new(self, *, systemd: bool = True, version: str = DEBIAN) -> DebianMachine:
+        customer = self.site.network.customer(f"host{next(_numbers)}")
+        return self.at(customer, systemd=systemd, version=version)
 
-    def at(self, customer: Customer, *, systemd: bool = True) -> DebianMachine:
+    def at(self, customer: Customer, *, systemd: bool = True, version: str = DEBIAN) -> DebianMachine:
         directory = self.site.directory / customer.host.name
-        return self._stack.enter_context(DebianMachine(customer.host, directory, systemd=systemd))
+        machine = DebianMachine(customer.host, directory, version=version, systemd=systemd)
+        return self._stack.enter_context(machine)
 
 
 _numbers = itertools.count(1)
@@ -91,7 +95,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = tmp_path_factory.mktemp("release")
     release, key, served = made / "0", made / "release.key", made / "served"
     new_key(key)
-    build(release, [PYTHON], "x86_64")
+    build(release, list(PYTHONS.values()), "x86_64")
     sign(release, key)
     served.symlink_to(release)
     with tempfile.TemporaryDirectory(prefix="daalu-installer-") as name, Lab() as lab:

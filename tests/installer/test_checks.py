@@ -107,7 +107,7 @@ def test_tunnels_are_one_line(site: Site, host: DebianMachine) -> None:
         ("echo 'NVIDIA GeForce GTX 1050, 4096, 580.82.07'", ("a card with 7000 MiB",)),
         (
             "echo 'NVIDIA RTX 2000 Ada Generation, 16380, 470.256.02'",
-            ("driver 525 or later", "apt-get install"),
+            ("driver 580 or later", "apt-get install"),
         ),
         ("echo 'NVIDIA X, [N/A], 580.1'", ("a card with 7000 MiB",)),
     ],

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.installer.conftest import OPTIONS, Machines, Site
+from tests.installer.conftest import OPTIONS, PYTHONS, Machines, Site
 from tests.support.debian import DebianMachine
 from tests.support.networks import Customer
 
@@ -24,10 +24,11 @@ KILLED_AT = (
 )
 
 
+@pytest.mark.parametrize("version", PYTHONS)
 def test_one_line_makes_a_connected_agent_and_uninstalling_leaves_nothing(
-    site: Site, machines: Machines
+    site: Site, machines: Machines, version: str
 ) -> None:
-    host = machines.new()
+    host = machines.new(version=version)
     before = host.files()
     host.shell(site.line())
     agent = site.control.agent(host.host.name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from installer.release import ROOT, build, new_key, sign
-from tests.installer.conftest import PYTHON, Machines, Site
+from tests.installer.conftest import PYTHONS, Machines, Site
 from tests.support.debian import DebianMachine
 
 pytestmark = pytest.mark.debian
@@ -15,15 +15,9 @@ pytestmark = pytest.mark.debian
 INSTALL = "/opt/daalu-agent/install.sh"
 # What makes the wheel, and what a release takes besides.
 _SOURCES = (
-    "agent",
-    "control_plane",
-    "proto",
-    "installer",
-    "pyproject.toml",
-    "README.md",
-    "LICENSE",
-    "agent.lock",
-)
+    "agent", "control_plane", "proto", "installer",
+    "pyproject.toml", "README.md", "LICENSE", "agent.lock", "engine-cuda.lock",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,7 @@ def _release(
         main.write_text(main.read_text() + '\n_COMMANDS["run"] = lambda config, given: 3\n')
     with (source / "installer" / "install.sh").open("a") as script:
         script.write(f"# Of version {version}.\n")
-    build(release, [PYTHON], "x86_64", source)
+    build(release, [PYTHONS["12"]], "x86_64", source)
     sign(release, key or site.key)
     return release
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.machine import debian_root
+from tests.support.machine import DEBIAN, debian_root
 from tests.support.netlab import Host
 from tests.support.programs import eventually
 
@@ -36,7 +36,7 @@ _PRUNED = (
 class DebianMachine:
     """Use as a context manager inside a lab's. Needs root."""
 
-    def __init__(self, host: Host, directory: Path, *, version: str = "12", systemd: bool = True) -> None:
+    def __init__(self, host: Host, directory: Path, *, version: str = DEBIAN, systemd: bool = True) -> None:
         """`directory` is new. Without `systemd` its first process does nothing, as in a container."""
         self.host = host
         self.root = directory / "root"
