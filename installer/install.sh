@@ -50,6 +50,9 @@ die() {
 main() {
   read_arguments "$@"
   work=$(mktemp -d "${TMPDIR:-/tmp}/daalu-install.XXXXXX")
+  # What the control plane sends lies apart from what this script writes.
+  release=$work/release
+  mkdir "$release"
   undo=nothing
   trap 'leave $?' EXIT
   trap 'exit 130' INT
@@ -71,7 +74,7 @@ main() {
   [ "$undo" = nothing ] || undo=all
   # What changes the host comes with the release.
   # shellcheck source=setup.sh
-  . "$work/setup.sh"
+  . "$release/setup.sh"
   set_up
 }
 
@@ -80,7 +83,7 @@ leave() {
   trap - EXIT
   case $1-$undo in
     0-* | *-nothing) ;;
-    *-all) take_back "$work/uninstall.sh" ;;
+    *-all) take_back "$release/uninstall.sh" ;;
     *) if [ -e "$OPT/uninstall.sh" ]; then take_back "$OPT/uninstall.sh"; else remove_packages; fi ;;
   esac
   rm -rf "$work"
@@ -196,7 +199,7 @@ fetch() {
   fetch_name=$1 limit=$2
   shift 2
   curl -fsSk --globoff --proto =https --pinnedpubkey "$pin" --max-filesize "$limit" --connect-timeout 10 \
-    --retry 3 --speed-limit 1000 --speed-time 30 "$@" -o "$work/$fetch_name" "$url/install/$fetch_name"
+    --retry 3 --speed-limit 1000 --speed-time 30 "$@" -o "$release/$fetch_name" "$url/install/$fetch_name"
 }
 
 # ---- what must be there ----
@@ -393,12 +396,12 @@ read_manifest() {
     while IFS=' ' read -r sum size file; do
       case $sum in *[!0-9a-f]*) die "$bad" ;; esac
       case $size in '' | *[!0-9]*) die "$bad" ;; esac
-      case $file in '' | [!A-Za-z0-9_]* | *[!A-Za-z0-9._+-]* | manifest* | headers | curl | invite | key.pem | sums | sizes) die "$bad" ;; esac
+      case $file in '' | [!A-Za-z0-9_]* | *[!A-Za-z0-9._+-]* | manifest*) die "$bad" ;; esac
       [ ${#sum} = 64 ] || die "$bad"
       printf '%s  %s\n' "$sum" "$file" >>"$work/sums"
       printf '%s %s\n' "$size" "$file" >>"$work/sizes"
     done
-  } <"$work/manifest"
+  } <"$release/manifest"
   id=$version-$released
 }
 
@@ -412,10 +415,10 @@ Ask your operator why; --allow-older takes it"
   while read -r size file; do
     fetch "$file" "$size" || die "$file did not arrive whole; nothing was changed. Try again"
   done <"$work/sizes"
-  (cd "$work" && sha256sum -c --quiet --strict sums) >&2 || die "what arrived is not what the manifest names; nothing \
+  (cd "$release" && sha256sum -c --quiet --strict "$work/sums") >&2 || die "what arrived is not what the manifest names; nothing \
 was changed. Try again; if it stays so, tell your operator"
   for file in install.sh setup.sh uninstall.sh daalu-agent.service requirements.txt; do
-    [ -e "$work/$file" ] || die "the release has no $file; nothing was changed. Tell your operator"
+    [ -e "$release/$file" ] || die "the release has no $file; nothing was changed. Tell your operator"
   done
 }
 
@@ -427,18 +430,17 @@ verify_signature() {
   fi
   # An Ed25519 key in PEM is these 12 bytes and the key.
   printf -- '-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA%s\n-----END PUBLIC KEY-----\n' "$release_key" >"$work/key.pem"
-  openssl pkeyutl -verify -pubin -inkey "$work/key.pem" -rawin -in "$work/manifest" -sigfile "$work/manifest.sig" \
-    >/dev/null 2>&1 || die "the release is not signed with the key $release_key: refused. Either the control \
+  openssl pkeyutl -verify -pubin -inkey "$work/key.pem" -rawin -in "$release/manifest" \
+    -sigfile "$release/manifest.sig" >/dev/null 2>&1 || die "the release is not signed with the key $release_key: refused. Either the control \
 plane serves what its makers did not release, or the line was not copied whole. Tell your operator"
   say "  signed by $release_key"
 }
 
 # From here on the release's own installer, which may be newer than the one that was kept here.
 hand_over() {
-  if [ -z "${DAALU_HANDED_OVER:-}" ] && ! cmp -s "$0" "$work/install.sh"; then
+  if [ -z "${DAALU_HANDED_OVER:-}" ] && ! cmp -s "$0" "$release/install.sh"; then
     say "going on with the release's own install.sh"
-    cp "$work/install.sh" "$work/handed-over.sh"
-    DAALU_HANDED_OVER=1 exec sh "$work/handed-over.sh" "$@" 9>&-
+    DAALU_HANDED_OVER=1 exec sh "$release/install.sh" "$@" 9>&-
   fi
 }
 

@@ -32,7 +32,11 @@ make_user() {
     --home-dir "$STATE" --shell /usr/sbin/nologin "$USER_NAME"
   install -d -m 0755 "$OPT" "$OPT/versions" "$ETC"
   install -d -m 0700 -o "$USER_NAME" -g "$USER_NAME" "$STATE"
-  install -d -m 0755 -o "$USER_NAME" -g "$USER_NAME" "$models"
+  if [ ! -d "$models" ]; then
+    install -d -m 0755 -o "$USER_NAME" -g "$USER_NAME" "$models"
+  elif [ "$(stat -c %U "$models")" != "$USER_NAME" ]; then
+    say "  $models stays as it is: the user $USER_NAME must be able to read it, and to write it for downloads"
+  fi
 }
 
 # put FILE MODE: from standard input, whole or not at all.
@@ -48,6 +52,7 @@ write_configuration() {
   if [ -e "$ETC/agent.toml" ]; then
     say "  $ETC/agent.toml stays as it is"
     models=$(sed -n 's/^models = "\(.*\)"$/\1/p' "$ETC/agent.toml")
+    models=${models:-$STATE/models}
   else
     {
       echo "# daalu-agent --help lists the settings. After a change: systemctl restart daalu-agent"
@@ -63,7 +68,7 @@ write_configuration() {
 HOME=$STATE exec setpriv --reuid $USER_NAME --regid $USER_NAME --init-groups --inh-caps=-all,+net_admin \\
   --ambient-caps=-all,+net_admin --bounding-set=-all,+net_admin $OPT/current/bin/daalu-agent "\$@"
 COMMAND_TEXT
-  cp "$work/install.sh" "$work/uninstall.sh" "$OPT/"
+  cp "$release/install.sh" "$release/uninstall.sh" "$OPT/"
   chmod 0755 "$OPT/install.sh" "$OPT/uninstall.sh"
 }
 
@@ -77,24 +82,24 @@ make_environment() {
     "$python" -m venv "$environment" >&2 || die "$python could not make an environment: its words are above"
   fi
   # Nothing but what was fetched and verified, whatever this host's pip is configured to do.
-  "$environment/bin/python" -I -m pip --isolated install --quiet --disable-pip-version-check --no-input --no-cache-dir \
-    --no-index --no-deps --require-hashes --find-links "$work" -r "$work/requirements.txt" >&2 \
+  PIP_CONFIG_FILE=/dev/null "$environment/bin/python" -I -m pip --isolated install --quiet --disable-pip-version-check --no-input --no-cache-dir \
+    --no-index --no-deps --require-hashes --find-links "$release" -r "$release/requirements.txt" >&2 \
     || die "pip could not install the agent: its words are above"
   found=$("$environment/bin/daalu-agent" version) || die "the new version does not start: its words are above"
   [ "$found" = "$version" ] || die "the release says version $version, its agent $found: tell your operator"
-  cp "$work/daalu-agent.service" "$environment/"
+  cp "$release/daalu-agent.service" "$environment/"
   touch "$environment/.complete"
 }
 
 make_engine() {
   [ "$engine" = pip ] || return 0
   [ ! -e "$OPT/engine/.complete" ] || return 0
-  [ -e "$work/engine.txt" ] || die "this release carries no list of engine packages: --engine none, and see its README"
+  [ -e "$release/engine.txt" ] || die "this release carries no list of engine packages: --engine none, and see its README"
   step "engine environment: vLLM, some GB from the public package index"
   rm -rf "$OPT/engine"
   "$environment/bin/python" -m venv "$OPT/engine"
   "$OPT/engine/bin/python" -m pip install --disable-pip-version-check --no-input --no-cache-dir --require-hashes \
-    -r "$work/engine.txt" >&2 || die "pip could not install the engine: its words are above"
+    -r "$release/engine.txt" >&2 || die "pip could not install the engine: its words are above"
   touch "$OPT/engine/.complete"
 }
 

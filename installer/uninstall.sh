@@ -99,11 +99,12 @@ remove_files() {
   models=$(sed -n 's/^models = "\(.*\)"$/\1/p' "$ETC/agent.toml" 2>/dev/null || true)
   models=${models:-$STATE/models}
   if [ "$purge_models" = yes ]; then
-    rm -rf "${models:?}"
+    # Whoever set models to / or /srv did not mean all that is there.
+    case $models in /*/*) rm -rf "$models" ;; *) say "$models is too much to remove: see to it yourself" ;; esac
   elif [ -n "$(ls -A "$models" 2>/dev/null)" ]; then
-    chown -R root:root "$models"
+    chown -R --from="$USER_NAME" root:root "$models"
     say "models stay in $models: rm -r $models removes them"
-  elif [ -d "$models" ]; then
+  elif [ "$(stat -c %U "$models" 2>/dev/null)" = "$USER_NAME" ]; then
     rmdir "$models"
   fi
   rm -rf "$UNIT" "$UNIT.d" /etc/modules-load.d/daalu-agent.conf "$COMMAND" "$COMMAND.new" "$ETC"
