@@ -18,10 +18,23 @@ from sqlmodel import Session
 from control_plane.access import create_key, create_tenant
 from control_plane.catalogue import Catalogue
 from control_plane.config import DataDirectory, load_settings
+from control_plane.economy import (
+    NewPlan,
+    PolicyChange,
+    PriceTerms,
+    change_policy,
+    contribute,
+    create_plan,
+    create_pool,
+    set_price,
+    start_subscription,
+)
+from control_plane.economy.plans import MOST_MONTHLY_TOKENS, MOST_PER_MINUTE
 from control_plane.enrolment import Authority
 from control_plane.identifiers import new_agent_id
 from control_plane.store import Store, announce, unix_ms
-from control_plane.store.tables import Agent, ChangeKind, Connection, Deployment, Purpose
+from control_plane.store.economy_tables import Billing, Overage, PoolKind
+from control_plane.store.tables import Agent, ChangeKind, Connection, Deployment, Purpose, Tenant
 from tests.support import fleet_agent
 from tests.support.fleet_agent import ScriptedAgent
 
@@ -56,15 +69,17 @@ async def run(data: Path, engine_port: int) -> None:
 
 def _enrol(session: Session, agent: ScriptedAgent, engine_port: int) -> str:
     """The rows that an operator's commands and an enrolment would write. Returns the key."""
+    operator = create_tenant(session, name="operator", actor="bench")
     tenant = create_tenant(session, name="bench", actor="bench")
     session.flush()
     created = create_key(session, tenant=tenant, name="bench", purpose=Purpose.GENERAL, actor="bench")
+    change_policy(session, tenant=operator, change=PolicyChange(is_operator=True), actor="bench")
     public = agent.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     certificate = x509.load_pem_x509_certificate(agent.certificate_pem.encode())
     session.add(
         Agent(
             id=agent.agent_id,
-            tenant_id=tenant.id,
+            tenant_id=operator.id,
             name="bench",
             connection=Connection.DIRECT,
             rpc_port=agent.port,
@@ -80,7 +95,32 @@ def _enrol(session: Session, agent: ScriptedAgent, engine_port: int) -> str:
     session.flush()
     session.add(Deployment(agent_id=agent.agent_id, model_id=MODEL_ID, changed_unix_ms=unix_ms()))
     announce(session, ChangeKind.AGENT, agent.agent_id)
+    _share(session, session.get_one(Agent, agent.agent_id), tenant)
     return created.text
+
+
+def _share(session: Session, agent: Agent, consumer: Tenant) -> None:
+    """The card in a hosted pool that the key's tenant pays for: calls have limits, a hold and a ledger."""
+    pool = create_pool(session, name="bench", kind=PoolKind.HOSTED, default_plan=None, actor="bench")
+    plan = create_plan(
+        session,
+        NewPlan(
+            name="bench",
+            monthly_tokens=MOST_MONTHLY_TOKENS,
+            requests_per_minute=MOST_PER_MINUTE,
+            tokens_per_minute=MOST_PER_MINUTE,
+            concurrent_calls=AT_ONCE,
+            default_output_tokens=64,
+            overage=Overage.STOP,
+            billing=Billing.INVOICED,
+        ),
+        actor="bench",
+    )
+    session.flush()
+    contribute(session, agent=agent, pool=pool, actor="bench")
+    price = PriceTerms(150_000, 600_000, 50_000)
+    set_price(session, pool=pool, model=MODEL, price=price, starts_unix_ms=0, actor="bench")
+    start_subscription(session, tenant=consumer, pool=pool, plan=plan, actor="bench")
 
 
 if __name__ == "__main__":

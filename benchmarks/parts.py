@@ -1,4 +1,4 @@
-"""Parts of the gateway alone, in a process of their own: the book of calls on its store, and the plan.
+"""Parts of the gateway alone, in a process of their own: the book of calls and their money, and the plan.
 
     python -m benchmarks.parts DIRECTORY
 
@@ -10,20 +10,25 @@ import json
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import uvloop
+
 from control_plane.access import Principal
-from control_plane.fleet import AgentView, FleetView
+from control_plane.economy import Held, NewTerms, PoolPlace, SettleFacts, Tokens, verify
+from control_plane.fleet import FleetView
 from control_plane.gateway.book import Book
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.metering import Tokens
 from control_plane.gateway.record import AttemptRecord, CallRecord
 from control_plane.gateway.request import read_request
 from control_plane.identifiers import ApiKeyId, TenantId, new_attempt_id, new_call_id
-from control_plane.router import GeneralCall, OwnCard, Plan, TenantFacts, plan
+from control_plane.main import spare_the_collector
+from control_plane.router import GeneralCall, Plan, TenantFacts, ThirdPartyCard, World, plan
 from control_plane.store import Store, unix_ms
-from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose, Tier
-from tests.support.gateway import TENANT, agent_view, fill, fleet_view
+from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose
+from tests.support.economy import CONSUMER, INVOICED, PROVIDERS_CARD, add_economy, offer
+from tests.support.gateway import agent_view
 
 AT_ONCE = 64
 LEDGER_S = 3.0
@@ -33,20 +38,42 @@ AGENTS_OF_A_TENANT = 10
 PLANS = 2_000
 _BODY = b'{"model":"tiny","messages":[{"role":"user","content":"What is the capital of France?"}]}'
 
+_USED = Tokens(37, 8)
+_ENDLESS_TOKENS = 10**15
 
-async def ledger(book: Book, agent: AgentView) -> dict[str, float]:
-    """Calls a second of which each is durable twice, AT_ONCE at once; and what the two writes take alone."""
-    principal = Principal(TENANT, "acme", ApiKeyId(f"key-{Purpose.GENERAL}"), Purpose.GENERAL)
+
+async def ledger(book: Book) -> dict[str, float]:
+    """Pool calls a second of which each is held, then settled with a charge and a provider's credit,
+    AT_ONCE at once; and what these two commits take alone."""
+    principal = Principal(CONSUMER, "consumer", ApiKeyId("key-consumer"), Purpose.GENERAL)
     request = read_request("/v1/chat/completions", _BODY)
-    the_plan = Plan((OwnCard(agent, "tiny", 0.0),), ())
+    place = PoolPlace(offer(replace(INVOICED, monthly_tokens=_ENDLESS_TOKENS)), PROVIDERS_CARD)
+    agent = agent_view("provider", tenant_id=PROVIDERS_CARD.tenant_id)
+    candidate = ThirdPartyCard(agent, "tiny", 0.0, place.offer, place.card)
+    the_plan = Plan((candidate,), ())
 
     async def call() -> None:
         record = CallRecord(new_call_id(), principal, Purpose.GENERAL, request, the_plan, unix_ms())
-        record.attempts.append(AttemptRecord(new_attempt_id(), 1, agent, Tier.OWN, unix_ms()))
-        await book.write(record)
-        record.end_attempt(AttemptOutcome.COMPLETE, unix_ms(), Tokens(37, 8), None)
+        attempt = AttemptRecord(new_attempt_id(), 1, candidate, unix_ms())
+        record.attempts.append(attempt)
+        terms = NewTerms(
+            attempt_id=attempt.id,
+            call_id=record.id,
+            tenant_id=CONSUMER,
+            api_key_id=principal.api_key_id,
+            model="tiny",
+            place=place,
+            prompt_tokens=_USED.prompt,
+            max_tokens=64,
+            choices=1,
+            shrinkable=False,
+            now_unix_ms=unix_ms(),
+        )
+        assert isinstance(await book.reserve(record, terms), Held)
+        record.end_attempt(AttemptOutcome.COMPLETE, unix_ms(), _USED, None)
         record.outcome = CallOutcome.COMPLETE
-        await book.write(record)
+        record.ending = SettleFacts(record.id, attempt.id, _USED, _USED, unix_ms())
+        assert await book.settle(record)
 
     async def calls_until(ends: float) -> int:
         made = 0
@@ -81,19 +108,23 @@ def plan_us() -> float:
     call = GeneralCall("tiny", 400, 64)
     began = time.perf_counter()
     for number in range(PLANS):
-        assert plan(call, TenantFacts(TenantId(f"ten-{number % len(by_tenant)}")), view).candidates
+        assert plan(call, TenantFacts(TenantId(f"ten-{number % len(by_tenant)}")), World(view)).candidates
     return (time.perf_counter() - began) * 1e6 / PLANS
 
 
 async def run(directory: Path) -> None:
     store = Store(f"sqlite:///{directory / 'parts.db'}")
     store.migrate()
-    [agent] = fleet_view(agent_view("one")).by_id.values()
-    fill(store, [agent])
-    result = await ledger(Book(store, Limits()), agent)
+    store.write_now(add_economy)
+    spare_the_collector()
+    result = await ledger(Book(store, Limits()))
+    with store.reading() as session:
+        assert verify(session) == []
     store.close()
     print(json.dumps({**result, "plan_us_10k": plan_us()}))
 
 
 if __name__ == "__main__":
-    asyncio.run(run(Path(sys.argv[1])))
+    # Loop and collector as in `daalu serve`.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(Path(sys.argv[1])))

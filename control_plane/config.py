@@ -80,6 +80,10 @@ class DataDirectory:
         return self.root / "hub" / "private.key"
 
     @property
+    def vendors(self) -> Path:
+        return self.root / "vendors.toml"
+
+    @property
     def ticket_secret(self) -> Path:
         return self.root / "ticket-secret"
 
@@ -111,6 +115,8 @@ class Settings:
     catalogue: Path | None
     # A signed release, as scripts/release lays it, for hosts to install from.
     artifacts: Path | None = None
+    # The vendors of the external tier; None: vendors.toml in the data directory, where it is there.
+    vendors: Path | None = None
 
     @property
     def directory(self) -> DataDirectory:
@@ -153,7 +159,7 @@ def public_host(public_url: str) -> str:
         host, port = "", None
     # Compared with itself put together anew: user names, paths and the like have no place in it.
     whole = f"https://{f'[{host}]' if ':' in host else host}{'' if port is None else f':{port}'}"
-    if port == 0 or not _is_host(host) or public_url.lower().removesuffix("/") != whole:
+    if port == 0 or not is_host(host) or public_url.lower().removesuffix("/") != whole:
         raise InvalidSetting(
             f"public_url {public_url!r}: write https://host:port and nothing more"
             " (a host that is not in ASCII as xn--…)"
@@ -196,6 +202,8 @@ def settings_toml(settings: Settings) -> str:
         values["catalogue"] = str(settings.catalogue)
     if settings.artifacts is not None:
         values["artifacts"] = str(settings.artifacts)
+    if settings.vendors is not None:
+        values["vendors"] = str(settings.vendors)
     # JSON's strings, integers and booleans are TOML's too.
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
@@ -210,7 +218,7 @@ def parse_plain_address(text: str) -> Address | None:
     return None if text == "none" else Address.parse(text)
 
 
-def _is_host(text: str) -> bool:
+def is_host(text: str) -> bool:
     """A DNS name or an address."""
     if _HOST_NAME.match(text):
         return True
@@ -232,8 +240,9 @@ _TYPES: dict[str, type] = {
     "database_url": str,
     "catalogue": str,
     "artifacts": str,
+    "vendors": str,
 }
-_OPTIONAL = {"database_url", "catalogue", "artifacts"}
+_OPTIONAL = {"database_url", "catalogue", "artifacts", "vendors"}
 
 
 def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
@@ -245,6 +254,7 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
         if name in written and type(written[name]) is not kind:
             raise InvalidSetting(f"{path}: {name} must be a {kind.__name__}")
     catalogue, artifacts = written.get("catalogue"), written.get("artifacts")
+    vendors = written.get("vendors")
     return Settings(
         data=data,
         database_url=str(written.get("database_url", sqlite_url(data))),
@@ -257,4 +267,5 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
         allow_direct=written["allow_direct"] is True,
         catalogue=Path(str(catalogue)) if catalogue is not None else None,
         artifacts=Path(str(artifacts)) if artifacts is not None else None,
+        vendors=Path(str(vendors)) if vendors is not None else None,
     )

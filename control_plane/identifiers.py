@@ -4,7 +4,7 @@ An id is a prefix that says its kind and 128 bits of which the first 48 are the 
 layout), in Crockford's base 32: ids sort by creation and stay short in logs and terminals.
 """
 
-import secrets
+import random
 import time
 from typing import NewType
 
@@ -20,17 +20,20 @@ PlanId = NewType("PlanId", str)
 ContributionId = NewType("ContributionId", str)
 SubscriptionId = NewType("SubscriptionId", str)
 TransactionId = NewType("TransactionId", str)
+ProcessId = NewType("ProcessId", str)
+PinId = NewType("PinId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+# Two characters at a time: every call makes three ids.
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = range(120, -1, -10)
 
 
 def _new(prefix: str) -> str:
-    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    text = ""
-    for _ in range(26):
-        text = _ALPHABET[number & 31] + text
-        number >>= 5
-    return f"{prefix}-{text}"
+    # Unique, and no secret. Randomness from the kernel would give the interpreter away to another thread, and
+    # wait for it: 13 µs where a busy writer has it.
+    number = (time.time_ns() // 1_000_000) << 80 | random.getrandbits(80)
+    return f"{prefix}-{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"
 
 
 def new_tenant_id() -> TenantId:
@@ -79,3 +82,11 @@ def new_subscription_id() -> SubscriptionId:
 
 def new_transaction_id() -> TransactionId:
     return TransactionId(_new("txn"))
+
+
+def new_process_id() -> ProcessId:
+    return ProcessId(_new("proc"))
+
+
+def new_pin_id() -> PinId:
+    return PinId(_new("pin"))

@@ -23,8 +23,9 @@ from control_plane.api import (
     plain_listener,
     tls_listener,
 )
-from control_plane.catalogue import CardClasses, Catalogue
+from control_plane.catalogue import CardClasses, Catalogue, Tokenizers, load_names
 from control_plane.config import Settings
+from control_plane.economy import DriftWatch, EconomyIndex
 from control_plane.enrolment import (
     Authority,
     AuthorityUnusable,
@@ -33,11 +34,12 @@ from control_plane.enrolment import (
     file_key_sha256,
 )
 from control_plane.fleet import Fleet, revoke
-from control_plane.gateway import Gateway
+from control_plane.gateway import Gateway, OwnCounting, Rooms, Siblings
 from control_plane.identifiers import AgentId
 from control_plane.install import BadRelease, Installation, Release
 from control_plane.store import Store, unix_ms
 from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_hub
+from control_plane.vendors import load_vendors
 
 logger = logging.getLogger(__name__)
 
@@ -78,11 +80,11 @@ def serve(settings: Settings) -> None:
         except OSError as error:
             raise CannotServe(f"{error.filename}: {error.strerror}") from error
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        _spare_the_collector()
+        spare_the_collector()
         runner.run(_run(built, settings))
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """What was imported and built lives as long as the process: the collector need not look at it again
     and again. One full pass takes 85 ms, and under load a fifth of the CPU went there."""
     gc.collect()
@@ -106,7 +108,9 @@ def _build(settings: Settings, store: Store) -> _Built:
     if len(secret) != TICKET_SECRET_BYTES:
         raise CannotServe(f"{directory.ticket_secret} has not {TICKET_SECRET_BYTES} bytes: restore it")
     access = AccessIndex(store)
+    economy = EconomyIndex(store)
     card_classes = CardClasses.load(settings.catalogue)
+    siblings = Siblings(store)
     fleet = Fleet(
         store,
         authority,
@@ -114,6 +118,7 @@ def _build(settings: Settings, store: Store) -> _Built:
         catalogue,
         allow_direct=settings.allow_direct,
         card_classes=card_classes,
+        orphaned_before_unix_ms=lambda: siblings.orphaned_before_unix_ms,
     )
     pin = file_key_sha256(directory.tls_certificate)
 
@@ -155,16 +160,33 @@ def _build(settings: Settings, store: Store) -> _Built:
             revoke_agent=revoke_agent,
             refresh_access=access.refresh,
             installation=installation,
+            refresh_economy=economy.refresh,
         )
     )
     # A key of its own for the salts, so that neither use of the secret says anything of the other.
     salt_key = hmac.digest(secret, b"daalu-cache-salt", hashlib.sha256)
-    gateway = Gateway(store, access, fleet, api, secret=salt_key)
+    counting = OwnCounting(Tokenizers.load(settings.catalogue, catalogue))
+    names = load_names(catalogue, settings.catalogue)
+    vendors = load_vendors(settings.vendors, default=directory.vendors)
+    rooms = Rooms(access, fleet, economy, counting, names, vendors)
+    gateway = Gateway(store, rooms, api, secret=salt_key, processes=lambda: siblings.count)
     listeners = [tls_listener(gateway, settings.listen, directory.tls_certificate, directory.tls_key)]
     if settings.listen_plain is not None:
         listeners.append(plain_listener(gateway, settings.listen_plain))
-    background = {"API keys": access.run, "fleet": fleet.run, "gateway": gateway.run}
-    return _Built(listeners, background, access.refresh)
+    background = {
+        "API keys": access.run,
+        "economy": economy.run,
+        "fleet": fleet.run,
+        "gateway": gateway.run,
+        "siblings": siblings.run,
+        "drift watch": DriftWatch(store).run,
+    }
+
+    async def before_listening() -> None:
+        await access.refresh()
+        await economy.refresh()
+
+    return _Built(listeners, background, before_listening)
 
 
 async def _run(built: _Built, settings: Settings) -> None:

@@ -2,12 +2,17 @@
 
 import os
 
+import hypothesis
 import pytest
 
 from tests.support.machine import missing_for
 
 _IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 _skipped: list[str] = []
+
+# A busy machine takes its time over an example: how long says nothing of the code.
+hypothesis.settings.register_profile("daalu", deadline=None)
+hypothesis.settings.load_profile("daalu")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

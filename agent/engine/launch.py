@@ -69,6 +69,9 @@ def launch(model: catalogue_pb2.Model, host: Host) -> Launch:
     argv += ["--disable-uvicorn-access-log", "--disable-fastapi-docs"]
     if model.quantization:
         argv += ["--quantization", model.quantization]
+    if model.kind == catalogue_pb2.MODEL_KIND_EMBEDDING:
+        # vLLM would take a language model's architecture for one that is to write.
+        argv += ["--runner", "pooling"]
     if model.tool_call_parser:
         argv += ["--enable-auto-tool-choice", "--tool-call-parser", model.tool_call_parser]
     if not host.has_card:

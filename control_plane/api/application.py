@@ -12,12 +12,15 @@ from control_plane.access import OperatorToken
 from control_plane.api.access import RefreshAccess, access_routes
 from control_plane.api.agents import CreateInvite, Fleet, agent_routes
 from control_plane.api.calls import call_routes
+from control_plane.api.change import Change
 from control_plane.api.economy import economy_routes
 from control_plane.api.errors import error_body, translate_errors
 from control_plane.api.intake import Application, Intake
 from control_plane.api.ledger import ledger_routes
 from control_plane.api.models import model_routes
 from control_plane.api.offers import offer_routes
+from control_plane.api.pins import pin_routes
+from control_plane.api.providers import provider_routes
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.identifiers import AgentId
 from control_plane.install import Installation, artifact_routes
@@ -37,6 +40,7 @@ class ApiParts:
     create_invite: CreateInvite
     revoke_agent: Callable[[AgentId, str], Awaitable[None]]
     refresh_access: RefreshAccess
+    refresh_economy: Callable[[], Awaitable[None]]
     # Absent where no release is served: then an invite comes without a line that installs.
     installation: Installation | None = None
 
@@ -50,14 +54,17 @@ def build_api(parts: ApiParts) -> Application:
         redoc_url=None,
     )
     translate_errors(application)
+    change = Change(parts.store, parts.refresh_economy)
     for routes in (
         access_routes(parts.store, parts.refresh_access),
         agent_routes(parts.store, parts.fleet, parts.create_invite, parts.revoke_agent, parts.installation),
         model_routes(parts.catalogue),
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
         call_routes(parts.store),
-        economy_routes(parts.store),
+        economy_routes(parts.store, change),
+        pin_routes(parts.store, change),
         ledger_routes(parts.store),
+        provider_routes(parts.store),
     ):
         application.include_router(routes, prefix="/api/v1")
     application.include_router(_health_routes(parts.store), include_in_schema=False)

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Query
 from sqlmodel import Session
 
 from control_plane.access import find_tenant
-from control_plane.api.queries import MAX_CALLS, attempts_of, find_call, list_calls
+from control_plane.api.queries import MAX_CALLS, CallRow, attempts_of, find_call, list_calls
 from control_plane.api.schemas import Response
 from control_plane.store import Store
-from control_plane.store.tables import Attempt, Call
+from control_plane.store.tables import Attempt
 
 
 class CallResponse(Response):
@@ -33,10 +33,15 @@ class CallResponse(Response):
     duration_ms: float | None
     http_status: int | None
     error_code: str | None
+    # Of a call that was settled; None before, and where nothing was delivered.
+    pool_name: str | None
+    vendor: str | None
+    charge_pico_usd: int | None
+    credit_pico_usd: int | None
 
     @classmethod
-    def of(cls, row: Call, tenant_name: str, agent_name: str | None) -> Self:
-        return cls(**_fields(row, tenant_name, agent_name))
+    def of(cls, row: CallRow) -> Self:
+        return cls(**_fields(row))
 
 
 class AttemptResponse(Response):
@@ -87,21 +92,21 @@ def call_routes(store: Store) -> APIRouter:
         before: str | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_CALLS)] = 50,
     ) -> list[CallResponse]:
-        def query(session: Session) -> list[tuple[Call, str, str | None]]:
+        def query(session: Session) -> list[CallRow]:
             tenant_id = None if tenant is None else find_tenant(session, tenant).id
             return list_calls(session, tenant_id=tenant_id, before=before, limit=limit)
 
-        return [CallResponse.of(*found) for found in await store.read(query)]
+        return [CallResponse.of(found) for found in await store.read(query)]
 
     @routes.get("/calls/{call_id}")
     async def call(call_id: str) -> CallDetail:
         def query(session: Session) -> CallDetail:
-            row, tenant_name, agent_name, key = find_call(session, call_id)
+            row, key = find_call(session, call_id)
             return CallDetail(
-                **_fields(row, tenant_name, agent_name),
+                **_fields(row),
                 key_name=key.name if key else None,
                 key_hint=key.hint if key else None,
-                decision=json.loads(row.decision),
+                decision=json.loads(row.call.decision),
                 attempts=[AttemptResponse.of(*found) for found in attempts_of(session, call_id)],
             )
 
@@ -110,9 +115,15 @@ def call_routes(store: Store) -> APIRouter:
     return routes
 
 
-def _fields(row: Call, tenant_name: str, agent_name: str | None) -> dict[str, Any]:
-    names = CallResponse.model_fields.keys() - {"tenant_name", "agent_name"}
-    return {name: getattr(row, name) for name in names} | {
-        "tenant_name": tenant_name,
-        "agent_name": agent_name,
+def _fields(row: CallRow) -> dict[str, Any]:
+    usage = row.usage
+    joined = {
+        "tenant_name": row.tenant_name,
+        "agent_name": row.agent_name,
+        "pool_name": row.pool_name,
+        "vendor": usage.vendor if usage else None,
+        "charge_pico_usd": usage.charge_pico_usd if usage else None,
+        "credit_pico_usd": usage.credit_pico_usd if usage else None,
     }
+    names = CallResponse.model_fields.keys() - joined.keys()
+    return {name: getattr(row.call, name) for name in names} | joined

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from sqlmodel import Session
 
 from control_plane.access import OPERATOR, find_tenant
+from control_plane.api.change import Change
 from control_plane.api.economy_schemas import (
     CardResponse,
     ContributionRequest,
@@ -49,15 +50,15 @@ from control_plane.identifiers import PoolId, TenantId
 from control_plane.store import Store, unix_ms
 
 
-def economy_routes(store: Store) -> APIRouter:
+def economy_routes(store: Store, change: Change) -> APIRouter:
     routes = APIRouter()
-    _pools(routes, store)
-    _terms(routes, store)
-    _tenants(routes, store)
+    _pools(routes, store, change)
+    _terms(routes, store, change)
+    _tenants(routes, store, change)
     return routes
 
 
-def _pools(routes: APIRouter, store: Store) -> None:
+def _pools(routes: APIRouter, store: Store, change: Change) -> None:
     @routes.get("/pools")
     async def pools() -> list[PoolResponse]:
         return [PoolResponse.model_validate(row) for row in await store.read(list_pools)]
@@ -74,7 +75,7 @@ def _pools(routes: APIRouter, store: Store) -> None:
             )
             return PoolResponse.model_validate(row)
 
-        return await store.write(unit)
+        return await change(unit)
 
     @routes.get("/pools/{pool}")
     async def pool_detail(pool: str) -> PoolDetail:
@@ -87,7 +88,7 @@ def _pools(routes: APIRouter, store: Store) -> None:
             row = contribute(session, agent=agent, pool=find_pool(session, pool), actor=OPERATOR)
             return ContributionResponse.model_validate(row)
 
-        return await store.write(unit)
+        return await change(unit)
 
     @routes.post("/agents/{agent}/withdraw")
     async def take_back(agent: str) -> ContributionResponse:
@@ -95,10 +96,10 @@ def _pools(routes: APIRouter, store: Store) -> None:
             found, _ = find_agent(session, agent)
             return ContributionResponse.model_validate(withdraw(session, agent=found, actor=OPERATOR))
 
-        return await store.write(unit)
+        return await change(unit)
 
 
-def _terms(routes: APIRouter, store: Store) -> None:
+def _terms(routes: APIRouter, store: Store, change: Change) -> None:
     @routes.get("/plans")
     async def plans() -> list[PlanResponse]:
         return [PlanResponse.model_validate(row) for row in await store.read(list_plans)]
@@ -106,7 +107,7 @@ def _terms(routes: APIRouter, store: Store) -> None:
     @routes.post("/plans", status_code=201)
     async def new_plan(wanted: PlanRequest) -> PlanResponse:
         new = NewPlan(**wanted.model_dump())
-        row = await store.write(lambda session: create_plan(session, new, actor=OPERATOR))
+        row = await change(lambda session: create_plan(session, new, actor=OPERATOR))
         return PlanResponse.model_validate(row)
 
     @routes.get("/prices")
@@ -137,7 +138,7 @@ def _terms(routes: APIRouter, store: Store) -> None:
             )
             return PriceResponse.model_validate(row)
 
-        return await store.write(unit)
+        return await change(unit)
 
     @routes.post("/pools/{pool}/share")
     async def new_share(pool: str, wanted: ShareRequest) -> ShareResponse:
@@ -151,10 +152,10 @@ def _terms(routes: APIRouter, store: Store) -> None:
             )
             return ShareResponse.model_validate(row)
 
-        return await store.write(unit)
+        return await change(unit)
 
 
-def _tenants(routes: APIRouter, store: Store) -> None:
+def _tenants(routes: APIRouter, store: Store, change: Change) -> None:
     @routes.get("/subscriptions")
     async def subscriptions(tenant: str | None = None) -> list[SubscriptionResponse]:
         def query(session: Session) -> list[SubscriptionResponse]:
@@ -176,11 +177,11 @@ def _tenants(routes: APIRouter, store: Store) -> None:
             )
             return SubscriptionResponse.model_validate(row)
 
-        return await store.write(unit)
+        return await change(unit)
 
     @routes.post("/subscriptions/{subscription_id}/end")
     async def unsubscribe(subscription_id: str) -> SubscriptionResponse:
-        row = await store.write(
+        row = await change(
             lambda session: end_subscription(session, subscription_id=subscription_id, actor=OPERATOR)
         )
         return SubscriptionResponse.model_validate(row)
@@ -197,7 +198,7 @@ def _tenants(routes: APIRouter, store: Store) -> None:
             session.flush()
             return _standing(session, found.id)
 
-        return await store.write(unit)
+        return await change(unit)
 
 
 def _detail(session: Session, id_or_name: str) -> PoolDetail:
@@ -214,7 +215,7 @@ def _detail(session: Session, id_or_name: str) -> PoolDetail:
                 tenant_id=card.tenant_id,
                 operator_run=card.operator_run,
             )
-            for card in pool.cards
+            for card in pool.cards.cards
         ],
         prices=[PriceResponse.model_validate(price) for price in list_prices(session, pool_id=row.id)],
     )

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from control_plane.api.schemas import Request
 from control_plane.economy import Role
-from control_plane.store.economy_tables import Billing, Overage, PoolKind, TrustPolicy
+from control_plane.store.economy_tables import Billing, Measure, Overage, PoolKind, TrustPolicy
 
 # Of pydantic's integers into 64-bit columns; rooms have narrower limits of their own.
 _MOST = 2**62
@@ -158,3 +158,17 @@ class ReverseRequest(Request):
 
 class ReverseResponse(OfRow):
     transaction_id: str
+
+
+class FlagResponse(OfRow):
+    """A card that claimed more tokens than were counted, and the sums that showed it."""
+
+    agent_id: str
+    agent_name: str
+    tenant_id: str
+    since_unix_ms: int
+    measure: Measure
+    calls: int
+    claimed_tokens: int
+    counted_tokens: int
+    cleared_unix_ms: int | None

@@ -1,8 +1,12 @@
 """The API's reads of the store."""
 
+from dataclasses import dataclass
+from typing import Any
+
 from sqlmodel import Session, col, or_, select
 
 from control_plane.access import Duplicate, Unknown
+from control_plane.store.economy_tables import Pool, UsageRecord
 from control_plane.store.tables import Agent, ApiKey, Attempt, Call, Tenant
 
 MAX_CALLS = 500
@@ -41,14 +45,21 @@ def find_agent(session: Session, id_or_name: str) -> tuple[Agent, str]:
     return found[0]
 
 
-def list_calls(
-    session: Session, *, tenant_id: str | None, before: str | None, limit: int
-) -> list[tuple[Call, str, str | None]]:
-    """The newest first, with tenants' and agents' names. `before`: only calls older than that id's."""
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """A call with the names of what it refers to. `usage`: what it used and cost, once it is settled."""
+
+    call: Call
+    tenant_name: str
+    agent_name: str | None
+    usage: UsageRecord | None
+    pool_name: str | None
+
+
+def list_calls(session: Session, *, tenant_id: str | None, before: str | None, limit: int) -> list[CallRow]:
+    """The newest first. `before`: only calls older than that id's."""
     query = (
-        select(Call, Tenant.name, Agent.name)
-        .join(Tenant, col(Tenant.id) == col(Call.tenant_id))
-        .join(Agent, col(Agent.id) == col(Call.agent_id), isouter=True)
+        _call_rows()
         # Ids sort by the time of their creation.
         .order_by(col(Call.id).desc())
         .limit(limit)
@@ -57,23 +68,26 @@ def list_calls(
         query = query.where(Call.tenant_id == tenant_id)
     if before is not None:
         query = query.where(col(Call.id) < before)
-    return [(call, tenant, agent) for call, tenant, agent in session.exec(query)]
+    return [CallRow(*row) for row in session.exec(query)]
 
 
-def find_call(session: Session, call_id: str) -> tuple[Call, str, str | None, ApiKey | None]:
-    """With its tenant's and agent's name, and its key. Raises Unknown."""
-    query = (
-        select(Call, Tenant.name, Agent.name, ApiKey)
-        .join(Tenant, col(Tenant.id) == col(Call.tenant_id))
-        .join(Agent, col(Agent.id) == col(Call.agent_id), isouter=True)
-        .join(ApiKey, col(ApiKey.id) == col(Call.api_key_id), isouter=True)
-        .where(Call.id == call_id)
-    )
-    found = session.exec(query).first()
+def find_call(session: Session, call_id: str) -> tuple[CallRow, ApiKey | None]:
+    """With its key. Raises Unknown."""
+    found = session.exec(_call_rows().where(Call.id == call_id)).first()
     if found is None:
         raise Unknown("call", call_id)
-    call, tenant, agent, key = found
-    return call, tenant, agent, key
+    row = CallRow(*found)
+    return row, session.get(ApiKey, row.call.api_key_id)
+
+
+def _call_rows() -> Any:
+    return (
+        select(Call, Tenant.name, Agent.name, UsageRecord, Pool.name)  # type: ignore[call-overload]  # five
+        .join(Tenant, col(Tenant.id) == col(Call.tenant_id))
+        .join(Agent, col(Agent.id) == col(Call.agent_id), isouter=True)
+        .join(UsageRecord, col(UsageRecord.call_id) == col(Call.id), isouter=True)
+        .join(Pool, col(Pool.id) == col(UsageRecord.pool_id), isouter=True)
+    )
 
 
 def attempts_of(session: Session, call_id: str) -> list[tuple[Attempt, str | None]]:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from control_plane.cli import access, agents, calls, cards, economy, ledger, models
+from control_plane.cli import access, agents, calls, cards, economy, ledger, models, pins, providers
 from control_plane.cli.failure import Failure
 from control_plane.cli.start import register
 
@@ -28,11 +28,13 @@ app.add_typer(economy.plans, name="plans")
 app.add_typer(economy.prices, name="prices")
 app.add_typer(economy.shares, name="shares")
 app.add_typer(economy.subscriptions, name="subscriptions")
+app.add_typer(pins.app, name="pins")
 access.tenants.command("policy")(economy.policy)
 app.command("usage")(ledger.usage)
 app.command("credits")(ledger.credits_of_cards)
 app.add_typer(ledger.statements, name="statements")
 app.add_typer(ledger.ledger, name="ledger")
+app.add_typer(providers.app, name="providers")
 
 
 def main() -> None:

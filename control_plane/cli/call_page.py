@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from control_plane.cli.show import milliseconds, moment, plain, print_pairs
+from control_plane.cli.show import milliseconds, moment, plain, print_pairs, usd
 
 
 def print_call(call: dict[str, Any]) -> None:
@@ -16,6 +16,7 @@ def print_call(call: dict[str, Any]) -> None:
             ("asked for", f"{call['model']} at {call['path']}, {streamed}"),
             ("served", _served(call)),
             ("tokens", f"{call['prompt_tokens']} in, {call['completion_tokens']} out"),
+            ("money", _money(call)),
             ("started", moment(call["started_unix_ms"])),
             (
                 "first token",
@@ -27,6 +28,8 @@ def print_call(call: dict[str, Any]) -> None:
     decision = call["decision"]
     _print_section("candidates, in order", map(_candidate, decision.get("candidates", [])))
     _print_section("left out", map(_left_out, decision.get("left_out", [])))
+    if denials := decision.get("denials"):
+        _print_section("would not take it", map(_denial, denials))
     _print_section("attempts", map(_attempt, call["attempts"]))
     if unlisted := decision.get("unlisted"):
         print(f"\n{unlisted} more cards were looked at and are not listed")
@@ -45,21 +48,41 @@ def _outcome(call: dict[str, Any]) -> str:
     return f"{words} ({', '.join(facts)})" if facts else str(words)
 
 
+def _money(call: dict[str, Any]) -> str | None:
+    if call["charge_pico_usd"] is None:
+        return None
+    if call["tier"] == "own":
+        return "own card: nothing charged"
+    return f"{usd(call['charge_pico_usd'])} charged, {usd(call['credit_pico_usd'])} of it credited"
+
+
 def _served(call: dict[str, Any]) -> str:
+    if call["vendor"] is not None:
+        return f"tier {call['tier']}, vendor {call['vendor']}"
     if call["agent_id"] is None:
-        return "nowhere"
-    return f"tier {call['tier']}, agent {call['agent_name']} ({call['agent_id']})"
+        return "nowhere" if call["tier"] is None else f"tier {call['tier']}"
+    pool = f", pool {call['pool_name']}" if call["pool_name"] else ""
+    return f"tier {call['tier']}{pool}, agent {call['agent_name']} ({call['agent_id']})"
 
 
 def _candidate(candidate: dict[str, Any]) -> str:
+    if "vendor" in candidate:
+        return f"{candidate['tier']}: {candidate['vendor']}"
+    pool = f" in pool {candidate['pool']}" if "pool" in candidate else ""
     return (
-        f"{candidate['tier']}: {candidate['agent']} ({candidate['agent_id']}),"
+        f"{candidate['tier']}: {candidate['agent']} ({candidate['agent_id']}){pool},"
         f" load {candidate['load']}, {candidate['liveness']}"
     )
 
 
+def _denial(denial: dict[str, Any]) -> str:
+    return f"{denial['tier']}: {denial['name']}: {denial['words']} [{denial['code']}]"
+
+
 def _left_out(left: dict[str, Any]) -> str:
     what = f"{left['agent']} ({left['agent_id']})" if left.get("agent_id") else "the whole tier"
+    if left.get("pool"):
+        what = f"pool {left['pool']}" + (f", {what}" if left.get("agent_id") else "")
     return f"{left['tier']}: {what}: {left['words']} [{left['code']}]"
 
 
@@ -69,6 +92,10 @@ def _attempt(attempt: dict[str, Any]) -> str:
     error = f": {attempt['error']}" if attempt["error"] else ""
     tokens = f"{attempt['prompt_tokens']} + {attempt['completion_tokens']} tokens"
     return (
-        f"{attempt['number']}. {attempt['tier']}: {attempt['agent_name']} ({attempt['agent_id']}),"
+        f"{attempt['number']}. {attempt['tier']}: {_where(attempt)},"
         f" {attempt['outcome'].replace('_', ' ')}{error}, {tokens}, {took}"
     )
+
+
+def _where(attempt: dict[str, Any]) -> str:
+    return f"{attempt['agent_name']} ({attempt['agent_id']})" if attempt["agent_id"] else "a vendor"

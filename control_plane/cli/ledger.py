@@ -6,7 +6,7 @@ import typer
 
 from control_plane.cli.failure import Failure
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target
-from control_plane.cli.show import moment, plain, print_json, print_table
+from control_plane.cli.show import moment, plain, print_json, print_table, usd
 
 statements = typer.Typer(help="What tenants owe for a month.", no_args_is_help=True)
 ledger = typer.Typer(help="The books.", no_args_is_help=True)
@@ -120,13 +120,6 @@ def reverse(
         print_json(made)
     else:
         print(made["transaction_id"])
-
-
-def usd(pico_usd: int) -> str:
-    """Exact, to the last pico-dollar: 0.000004800012 USD."""
-    whole, fraction = divmod(abs(pico_usd), 10**12)
-    digits = f"{fraction:012d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if pico_usd < 0 else ''}{whole}.{digits} USD"
 
 
 def _params(tenant: str | None, month: str | None) -> dict[str, Any]:

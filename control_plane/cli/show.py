@@ -69,5 +69,12 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f} ms" if value < 10_000 else f"{value / 1000:.1f} s"
 
 
+def usd(pico_usd: int) -> str:
+    """Exact, to the last pico-dollar: 0.000004800012 USD."""
+    whole, fraction = divmod(abs(pico_usd), 10**12)
+    digits = f"{fraction:012d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if pico_usd < 0 else ''}{whole}.{digits} USD"
+
+
 def _console() -> Console:
     return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _UNBOUNDED_COLUMNS)

@@ -59,6 +59,10 @@ Artifacts = Annotated[
     Path | None,
     typer.Option("--artifacts", help="A signed release (scripts/release) for hosts to install from."),
 ]
+VendorsFile = Annotated[
+    Path | None,
+    typer.Option("--vendors", help="The external tier's vendors [default: vendors.toml in the directory]"),
+]
 NetworkIpv4 = Annotated[
     str | None,
     typer.Option("--network-ipv4", help="Tunnel addresses from this network, where IPv6 is off."),
@@ -84,6 +88,7 @@ def init(
     allow_direct: AllowDirect = None,
     catalogue: CatalogueDirectory = None,
     artifacts: Artifacts = None,
+    vendors: VendorsFile = None,
     network_ipv4: NetworkIpv4 = None,
 ) -> None:
     """Makes the data directory: settings, keys, database. Again: completes it and changes nothing."""
@@ -105,6 +110,7 @@ def init(
         "allow_direct": allow_direct,
         "catalogue": catalogue,
         "artifacts": artifacts,
+        "vendors": vendors,
     }
     try:
         settings = _settings_to_write(data, given)
@@ -132,6 +138,7 @@ def serve(
     allow_direct: AllowDirect = None,
     catalogue: CatalogueDirectory = None,
     artifacts: Artifacts = None,
+    vendors: VendorsFile = None,
     log_level: LogLevel = "info",
 ) -> None:
     """Runs the control plane until SIGTERM or Ctrl-C. Flags replace what config.toml says."""
@@ -149,6 +156,7 @@ def serve(
             "allow_direct": allow_direct,
             "catalogue": catalogue,
             "artifacts": artifacts,
+            "vendors": vendors,
         },
     )
     set_up_logging(_level(log_level))
@@ -210,6 +218,7 @@ def _settings_to_write(data: Path, given: dict[str, Any]) -> Settings:
         "allow_direct": False,
         "catalogue": None,
         "artifacts": None,
+        "vendors": None,
     }
     return Settings(data=data, **(defaults | flags))
 
@@ -221,9 +230,8 @@ def _parsed(given: dict[str, Any]) -> dict[str, Any]:
         parsed["listen"] = Address.parse(parsed["listen"])
     if "listen_plain" in parsed:
         parsed["listen_plain"] = parse_plain_address(parsed["listen_plain"])
-    for name in ("catalogue", "artifacts"):
-        if name in parsed:
-            parsed[name] = parsed[name].absolute()
+    for name in parsed.keys() & {"artifacts", "catalogue", "vendors"}:
+        parsed[name] = parsed[name].absolute()
     return parsed
 
 

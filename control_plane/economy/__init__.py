@@ -4,17 +4,26 @@ then *settled* or *void*, once; *terms* are what an attempt was made under, froz
 For the router and the gateway:
 - Memory only: `EconomyIndex(store)` (`run`, `refresh`; `tenant(id) -> TenantEconomy`, `offers(tenant_id,
   served_name, now_ms) -> Offers`), `LimitTable.admit(...) -> Admitted | Limited`, then one `.release(...)`.
-- Units of `Store.write`: `hold(session, NewTerms(...), save) -> Held | QuotaExceeded` before dispatch, where
-  `save(session)` writes call and attempt and runs only if held; `checkpoint(session, attempt_id, tokens)`;
-  then `settle(session, SettleFacts(...)) -> Settled`, or `void(session, attempt_id)` where no content came.
-  `settle_own(session, OwnFacts(...))` for own cards. Settling again returns what was settled.
-- `reap_holds(session, ...)` from time to time, for what a crash left open.
+- For many calls at once, in functions that `Store.write_item` is given: before dispatch
+  `hold_all(session, [(NewTerms(...), rows), ...], save) -> [Held | QuotaExceeded, ...]`, where
+  `save(session, [rows, ...])` writes calls and attempts of those held; at the end, their rows written,
+  `settle_all(session, [SettleFacts(...) | OwnFacts(...) | Voided(...), ...]) -> [Settled | None, ...]`:
+  None where nothing was held. Settling again returns what was settled.
+- For one, as units of `Store.write`: `hold`, `checkpoint`, `settle` (raises NothingHeld), `settle_own`,
+  `void`.
+- `reap_holds(session, ...)` from time to time, for what a crash left open. `find_drift(session)` in a reading
+  session, and where it finds something `judge_providers(session, now_ms)` in a writing one: a card whose
+  claims exceed the own counts is *flagged*, and its held credit stays held until the operator clears it.
 """
 
+from control_plane.economy.drift import Drift
+from control_plane.economy.drift_watch import DriftWatch
+from control_plane.economy.flags import clear_flag, find_drift, judge_providers, list_flags
 from control_plane.economy.index import EconomyIndex
 from control_plane.economy.ledger import reverse
 from control_plane.economy.limits import Admitted, Limit, Limited, LimitTable
-from control_plane.economy.money import PriceTerms, Tokens
+from control_plane.economy.money import MOST_PRICE_MICRO_USD_PER_MTOK, PriceTerms, Tokens
+from control_plane.economy.pins import NewPin, Pin, add_pin, end_pin, list_pins, pin_for
 from control_plane.economy.plans import NewPlan, create_plan, find_plan, list_plans
 from control_plane.economy.pools import (
     contribute,
@@ -26,7 +35,7 @@ from control_plane.economy.pools import (
 )
 from control_plane.economy.prices import list_prices, set_price, set_share
 from control_plane.economy.queries import read_economy
-from control_plane.economy.quota import Held, QuotaExceeded, checkpoint, hold, void
+from control_plane.economy.quota import Held, QuotaExceeded, checkpoint, hold, hold_all
 from control_plane.economy.reaper import Reaped, reap_holds
 from control_plane.economy.rights import (
     PolicyChange,
@@ -35,8 +44,20 @@ from control_plane.economy.rights import (
     list_subscriptions,
     start_subscription,
 )
+from control_plane.economy.ring import RING_SIZE, CardRing, PoolCard
 from control_plane.economy.roles import Role, RoleFacts, resolve_role
-from control_plane.economy.settlement import NothingHeld, OwnFacts, Settled, SettleFacts, settle, settle_own
+from control_plane.economy.settlement import (
+    Ending,
+    NothingHeld,
+    OwnFacts,
+    Settled,
+    SettleFacts,
+    Voided,
+    settle,
+    settle_all,
+    settle_own,
+    void,
+)
 from control_plane.economy.statements import (
     Credit,
     Statement,
@@ -50,9 +71,9 @@ from control_plane.economy.terms import (
     ExternalPolicy,
     LeftOutPool,
     NewTerms,
+    NoOffer,
     Offers,
     PlanTerms,
-    PoolCard,
     PoolEconomy,
     PoolOffer,
     PoolPlace,
@@ -63,21 +84,30 @@ from control_plane.economy.terms import (
 from control_plane.economy.verify import Broken, verify
 
 __all__ = [
+    "MOST_PRICE_MICRO_USD_PER_MTOK",
+    "RING_SIZE",
     "Admitted",
     "Broken",
+    "CardRing",
     "Credit",
+    "Drift",
+    "DriftWatch",
     "EconomyIndex",
+    "Ending",
     "ExternalPolicy",
     "Held",
     "LeftOutPool",
     "Limit",
     "LimitTable",
     "Limited",
+    "NewPin",
     "NewPlan",
     "NewTerms",
+    "NoOffer",
     "NothingHeld",
     "Offers",
     "OwnFacts",
+    "Pin",
     "PlanTerms",
     "PolicyChange",
     "PoolCard",
@@ -97,22 +127,32 @@ __all__ = [
     "Tokens",
     "Usage",
     "VendorPlace",
+    "Voided",
+    "add_pin",
     "change_policy",
     "checkpoint",
+    "clear_flag",
     "contribute",
     "contributions",
     "create_plan",
     "create_pool",
     "credits_of_cards",
+    "end_pin",
     "end_subscription",
+    "find_drift",
     "find_plan",
     "find_pool",
     "hold",
+    "hold_all",
+    "judge_providers",
+    "list_flags",
+    "list_pins",
     "list_plans",
     "list_pools",
     "list_prices",
     "list_subscriptions",
     "mark_paid",
+    "pin_for",
     "read_economy",
     "reap_holds",
     "resolve_role",
@@ -120,6 +160,7 @@ __all__ = [
     "set_price",
     "set_share",
     "settle",
+    "settle_all",
     "settle_own",
     "start_subscription",
     "statements",

@@ -8,8 +8,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from control_plane.economy.queries import Economy, read_economy, stranger
 from control_plane.economy.terms import (
     LeftOutPool,
+    NoOffer,
     Offers,
-    PoolCard,
     PoolEconomy,
     PoolOffer,
     PoolRight,
@@ -46,6 +46,10 @@ class EconomyIndex:
         """The pools that the tenant may use for `model` (a served name) now, and why not the others."""
         return offers(self._economy, tenant_id, model, now_unix_ms)
 
+    def priced_models(self) -> frozenset[str]:
+        """Served names that any pool has a price for, now or at some time."""
+        return frozenset(model for pool in self._economy.pools.values() for model in pool.prices)
+
     async def refresh(self) -> None:
         """Reads everything again; whoever returns from here sees every change committed before."""
         self._economy = await self._store.read(read_economy)
@@ -74,8 +78,11 @@ def offers(economy: Economy, tenant_id: TenantId, model: str, now_unix_ms: int) 
             usable.append(offer)
         else:
             left_out.append(offer)
+    not_entitled = not tenant.rights and any(
+        pool.price(model, now_unix_ms) is not None for pool in economy.pools.values()
+    )
     usable.sort(key=lambda offer: (not offer.subscribed, offer.kind is not PoolKind.HOSTED, offer.pool_id))
-    return Offers(tuple(usable), tuple(left_out))
+    return Offers(tuple(usable), tuple(left_out), not_entitled)
 
 
 def _offer(
@@ -83,11 +90,11 @@ def _offer(
 ) -> PoolOffer | LeftOutPool:
     price = pool.price(model, now_unix_ms)
     if price is None:
-        return LeftOutPool(pool.pool_id, pool.name, "unpriced")
-    others = [card for card in pool.cards if card.tenant_id != tenant.tenant_id]
-    cards = tuple(card for card in others if _trusted(tenant, card))
-    if not cards:
-        return LeftOutPool(pool.pool_id, pool.name, "untrusted_cards" if others else "no_cards")
+        return LeftOutPool(pool.pool_id, pool.name, NoOffer.UNPRICED)
+    cards = pool.cards if tenant.trust is TrustPolicy.ANY_POOL_CARD else pool.operator_cards
+    if not cards.has_other_than(tenant.tenant_id):
+        others = pool.cards.has_other_than(tenant.tenant_id)
+        return LeftOutPool(pool.pool_id, pool.name, NoOffer.UNTRUSTED_CARDS if others else NoOffer.NO_CARDS)
     return PoolOffer(
         pool.pool_id,
         pool.name,
@@ -95,10 +102,7 @@ def _offer(
         right.plan,
         right.subscribed,
         cards,
+        pool.operator_cards,
         price,
         pool.share(now_unix_ms),
     )
-
-
-def _trusted(tenant: TenantEconomy, card: PoolCard) -> bool:
-    return card.operator_run or tenant.trust is TrustPolicy.ANY_POOL_CARD

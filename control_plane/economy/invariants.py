@@ -149,14 +149,24 @@ INVARIANTS: tuple[tuple[str, str], ...] = (
         ),
     ),
     (
-        "a paid statement holds no credit back, and nothing is released before",
+        "a paid statement holds back only flagged cards' credit, and nothing is released before",
         (
-            "SELECT t.consumer_tenant_id, t.month, sum(e.amount_pico_usd) AS held FROM ledger_transaction t"
+            "SELECT t.consumer_tenant_id, t.month, e.agent_id, sum(e.amount_pico_usd) AS held"
+            " FROM ledger_transaction t"
             " JOIN ledger_entry e ON e.transaction_id = t.id AND e.account = 'held'"
             " LEFT JOIN statement_paid s ON s.tenant_id = t.consumer_tenant_id AND s.month = t.month"
-            " GROUP BY t.consumer_tenant_id, t.month, s.paid_unix_ms"
-            " HAVING (s.paid_unix_ms IS NOT NULL AND sum(e.amount_pico_usd) <> 0)"
+            " LEFT JOIN provider_flag f ON f.agent_id = e.agent_id AND f.cleared_unix_ms IS NULL"
+            " GROUP BY t.consumer_tenant_id, t.month, e.agent_id, s.paid_unix_ms, f.agent_id"
+            " HAVING (s.paid_unix_ms IS NOT NULL AND f.agent_id IS NULL AND sum(e.amount_pico_usd) <> 0)"
             " OR (s.paid_unix_ms IS NULL AND sum(CASE WHEN t.kind = 'release' THEN 1 ELSE 0 END) <> 0)"
+        ),
+    ),
+    (
+        "no card's held credit is below zero in any statement",
+        (
+            "SELECT t.consumer_tenant_id, t.month, e.agent_id, sum(e.amount_pico_usd) AS held"
+            " FROM ledger_transaction t JOIN ledger_entry e ON e.transaction_id = t.id AND e.account = 'held'"
+            " GROUP BY t.consumer_tenant_id, t.month, e.agent_id HAVING sum(e.amount_pico_usd) < 0"
         ),
     ),
     (

@@ -4,8 +4,9 @@ A settlement debits the consumer, credits the card's tenant in the account that 
 the platform the remainder. A release moves held credit to payable. A reversal takes a settlement back.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
@@ -24,8 +25,7 @@ from control_plane.store.economy_tables import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     account: Account
     # None: the platform.
     tenant_id: str | None
@@ -94,23 +94,33 @@ class Transaction:
 
 def post(session: Session, transaction: Transaction, entries: tuple[Entry, ...]) -> TransactionId:
     """Writes it. Raises ValueError where the entries do not sum to zero, or there are none."""
-    if not entries or sum(entry.amount_pico_usd for entry in entries) != 0:
-        raise ValueError("a transaction's entries sum to zero")
-    transaction_id = new_transaction_id()
-    sql.add_transaction(
-        session,
-        {
-            "id": transaction_id,
-            "kind": transaction.kind.value,
-            "call_id": transaction.call_id,
-            "reverses_id": transaction.reverses_id,
-            "consumer_tenant_id": transaction.consumer_tenant_id,
-            "month": transaction.month,
-            "at_unix_ms": transaction.at_unix_ms,
-        },
-        [_row(transaction_id, line, entry) for line, entry in enumerate(entries)],
-    )
-    return transaction_id
+    return post_all(session, [(transaction, entries)])[0]
+
+
+def post_all(
+    session: Session, posted: Sequence[tuple[Transaction, tuple[Entry, ...]]]
+) -> list[TransactionId]:
+    """`post` of several, with a few statements for all."""
+    ids, transactions, lines = [], [], []
+    for transaction, entries in posted:
+        if not entries or sum(entry.amount_pico_usd for entry in entries) != 0:
+            raise ValueError("a transaction's entries sum to zero")
+        transaction_id = new_transaction_id()
+        ids.append(transaction_id)
+        transactions.append(
+            {
+                "id": transaction_id,
+                "kind": str(transaction.kind),
+                "call_id": transaction.call_id,
+                "reverses_id": transaction.reverses_id,
+                "consumer_tenant_id": transaction.consumer_tenant_id,
+                "month": transaction.month,
+                "at_unix_ms": transaction.at_unix_ms,
+            }
+        )
+        lines += [_row(transaction_id, line, entry) for line, entry in enumerate(entries)]
+    sql.add_transactions(session, transactions, lines)
+    return ids
 
 
 def reverse(session: Session, call_id: str, *, actor: str) -> TransactionId:
@@ -126,7 +136,10 @@ def reverse(session: Session, call_id: str, *, actor: str) -> TransactionId:
     if session.exec(of_call.where(LedgerTransaction.kind == TransactionKind.REVERSAL)).first():
         raise Duplicate(f"call {call_id} was reversed before")
     paid = session.get(StatementPaid, (settlement.consumer_tenant_id, settlement.month))
-    entries = reversal_entries(entries_of(session, settlement.id), released=paid is not None)
+    settled = entries_of(session, settlement.id)
+    entries = reversal_entries(
+        settled, released=paid is not None and not _is_kept_back(session, settlement, settled)
+    )
     transaction_id = post(
         session,
         Transaction(
@@ -180,11 +193,57 @@ def held_balances(session: Session, consumer_tenant_id: str, month: str) -> tupl
     )
 
 
+@dataclass(frozen=True, slots=True)
+class KeptBack:
+    """Credit of one card from a statement that was paid, still held: the card was flagged then."""
+
+    consumer_tenant_id: str
+    month: str
+    balance: Entry
+
+
+def kept_back(session: Session, agent_id: str) -> list[KeptBack]:
+    """Of each paid statement that holds some of the card's."""
+    query = (
+        select(
+            LedgerTransaction.consumer_tenant_id,
+            LedgerTransaction.month,
+            LedgerEntry.tenant_id,
+            func.sum(LedgerEntry.amount_pico_usd),
+        )
+        .join(LedgerTransaction, col(LedgerTransaction.id) == col(LedgerEntry.transaction_id))
+        .join(
+            StatementPaid,
+            (col(StatementPaid.tenant_id) == col(LedgerTransaction.consumer_tenant_id))
+            & (col(StatementPaid.month) == col(LedgerTransaction.month)),
+        )
+        .where(LedgerEntry.agent_id == agent_id, LedgerEntry.account == Account.HELD)
+        .group_by(
+            col(LedgerTransaction.consumer_tenant_id),
+            col(LedgerTransaction.month),
+            col(LedgerEntry.tenant_id),
+        )
+        .having(func.sum(LedgerEntry.amount_pico_usd) != 0)
+        .order_by(col(LedgerTransaction.month), col(LedgerTransaction.consumer_tenant_id))
+    )
+    return [
+        KeptBack(consumer, month, Entry(Account.HELD, tenant_id, agent_id, int(amount)))
+        for consumer, month, tenant_id, amount in session.exec(query)
+    ]
+
+
+def _is_kept_back(session: Session, settlement: LedgerTransaction, entries: tuple[Entry, ...]) -> bool:
+    """Whether a paid statement's credit for this call is still held: all of a card's is, or nothing."""
+    agents = {entry.agent_id for entry in entries if entry.account is Account.HELD}
+    held = held_balances(session, settlement.consumer_tenant_id, settlement.month)
+    return any(balance.agent_id in agents and balance.amount_pico_usd for balance in held)
+
+
 def _row(transaction_id: str, line: int, entry: Entry) -> dict[str, Any]:
     return {
         "transaction_id": transaction_id,
         "line": line,
-        "account": entry.account.value,
+        "account": str(entry.account),
         "tenant_id": entry.tenant_id,
         "agent_id": entry.agent_id,
         "amount_pico_usd": entry.amount_pico_usd,

@@ -27,8 +27,8 @@ class PriceTerms:
 class Tokens:
     """`cached_prompt` of the prompt's tokens came from the engine's prefix cache."""
 
-    prompt: int
-    completion: int
+    prompt: int = 0
+    completion: int = 0
     cached_prompt: int = 0
 
 

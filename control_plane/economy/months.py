@@ -2,12 +2,21 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])\Z")
 
 
+_DAY_MS = 86_400_000
+
+
 def month_of(unix_ms: int) -> str:
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m")
+    return _month_of_day(unix_ms // _DAY_MS)
+
+
+@lru_cache(maxsize=4)
+def _month_of_day(days: int) -> str:
+    return datetime.fromtimestamp(days * _DAY_MS // 1000, UTC).strftime("%Y-%m")
 
 
 def is_month(text: str) -> bool:

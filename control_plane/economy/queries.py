@@ -2,17 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from sqlmodel import Session, col, select
 
 from control_plane.economy.money import PriceTerms
+from control_plane.economy.pins import Pin, list_pins, pin_of
+from control_plane.economy.ring import CardRing, PoolCard
 from control_plane.economy.roles import RoleFacts, resolve_role
 from control_plane.economy.terms import (
     ExternalPolicy,
     PlanTerms,
-    PoolCard,
     PoolEconomy,
     PoolRight,
     TenantEconomy,
@@ -55,18 +56,22 @@ def read_economy(session: Session) -> Economy:
     for row in session.exec(select(Subscription).where(col(Subscription.ended_unix_ms).is_(None))):
         right = PoolRight(PoolId(row.pool_id), plans[row.plan_id], subscribed=True)
         subscriptions[row.tenant_id].append(right)
+    pins: dict[str, list[Pin]] = defaultdict(list)
+    for pin in list_pins(session):
+        pins[pin.tenant_id].append(pin_of(pin))
     enrolled: dict[str, int] = defaultdict(int)
     for owner in session.exec(select(Agent.tenant_id).where(col(Agent.revoked_unix_ms).is_(None))):
         enrolled[owner] += 1
     lent: dict[str, int] = defaultdict(int)
     for pool in pools.values():
-        for card in pool.cards:
+        for card in pool.cards.cards:
             lent[card.tenant_id] += 1
     tenants = {}
     for tenant_id in session.exec(select(Tenant.id)):
         own = subscriptions.get(tenant_id, [])
         facts = RoleFacts(enrolled.get(tenant_id, 0), lent.get(tenant_id, 0), len(own))
-        tenants[TenantId(tenant_id)] = _tenant(tenant_id, facts, policies.get(tenant_id), own, defaults)
+        tenant = _tenant(tenant_id, facts, policies.get(tenant_id), own, defaults)
+        tenants[TenantId(tenant_id)] = replace(tenant, pins=tuple(pins.get(tenant_id, ())))
     return Economy(MappingProxyType(tenants), MappingProxyType(pools))
 
 
@@ -145,9 +150,14 @@ def _pools(
             name=row.name,
             kind=PoolKind(row.kind),
             # Where its tenant is no longer the operator's, a card serves no hosted pool.
-            cards=tuple(
-                card for card in cards.get(row.id, ()) if card.operator_run or row.kind == PoolKind.PROVIDER
+            cards=CardRing(
+                tuple(
+                    card
+                    for card in cards.get(row.id, ())
+                    if card.operator_run or row.kind == PoolKind.PROVIDER
+                )
             ),
+            operator_cards=CardRing(tuple(card for card in cards.get(row.id, ()) if card.operator_run)),
             default_plan=plans[row.default_plan_id] if row.default_plan_id is not None else None,
             prices=MappingProxyType(
                 {model: tuple(versions) for model, versions in prices.get(row.id, {}).items()}

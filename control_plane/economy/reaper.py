@@ -7,8 +7,7 @@ from sqlmodel import Session, col, select
 
 from control_plane.economy import sql
 from control_plane.economy.money import Tokens
-from control_plane.economy.quota import void
-from control_plane.economy.settlement import SettleFacts, settle
+from control_plane.economy.settlement import SettleFacts, Voided, settle_all
 from control_plane.identifiers import AttemptId, CallId
 from control_plane.store.economy_tables import AttemptTerms, HoldState, UsageRecord
 from control_plane.store.tables import Receipt
@@ -56,19 +55,19 @@ def reap_holds(
         .order_by(col(AttemptTerms.opened_unix_ms), col(AttemptTerms.attempt_id))
         .limit(limit)
     )
-    settled = voided = 0
     found: Sequence[tuple[AttemptTerms, Receipt | None, str | None]] = session.exec(statement).all()
-    for terms, receipt, settled_call in found:
-        facts = _facts(terms, receipt, now_unix_ms) if settled_call is None else None
-        if facts is None:
-            voided += void(session, terms.attempt_id)
-        else:
-            settled += settle(session, facts).first
-    return Reaped(settled, voided)
+    ends = [
+        _facts(terms, receipt, now_unix_ms) if settled_call is None else Voided(AttemptId(terms.attempt_id))
+        for terms, receipt, settled_call in found
+    ]
+    results = settle_all(session, ends)
+    first = [end for end, result in zip(ends, results, strict=True) if result is not None and result.first]
+    voided = sum(isinstance(end, Voided) for end in first)
+    return Reaped(len(first) - voided, voided)
 
 
-def _facts(terms: AttemptTerms, receipt: Receipt | None, now_unix_ms: int) -> SettleFacts | None:
-    """None: nothing was delivered that is known of."""
+def _facts(terms: AttemptTerms, receipt: Receipt | None, now_unix_ms: int) -> SettleFacts | Voided:
+    """Void where nothing was delivered that is known of."""
     seen = Tokens(terms.checkpoint_prompt_tokens, terms.checkpoint_completion_tokens)
     claimed = None
     if receipt is not None:
@@ -76,5 +75,5 @@ def _facts(terms: AttemptTerms, receipt: Receipt | None, now_unix_ms: int) -> Se
     # The gateway's last checkpoint is all that it counted; an operator's card is believed beyond it.
     known = claimed if claimed is not None and terms.operator_card else seen
     if not known.completion:
-        return None
+        return Voided(AttemptId(terms.attempt_id))
     return SettleFacts(CallId(terms.call_id), AttemptId(terms.attempt_id), claimed, seen, now_unix_ms)

@@ -7,6 +7,7 @@ from sqlmodel import Session, col, select
 
 from control_plane.access import Duplicate, Invalid, Unknown, audit
 from control_plane.economy import sql
+from control_plane.economy.flags import flagged_agents
 from control_plane.economy.ledger import Transaction, held_balances, post, release_entries
 from control_plane.economy.months import is_month, month_of
 from control_plane.store.economy_tables import (
@@ -148,7 +149,8 @@ def statements(session: Session, *, tenant_id: str | None = None) -> list[Statem
 
 
 def mark_paid(session: Session, tenant_id: str, month: str, *, actor: str, now_unix_ms: int) -> Statement:
-    """The operator has the tenant's money for `month`: the credit held for it becomes payable.
+    """The operator has the tenant's money for `month`: the credit held for it becomes payable, but for that
+    of flagged cards, which is held until their flag is cleared.
 
     Raises Unknown where there is no such statement, Invalid for a month that has not ended, Duplicate where
     it was paid before or a hold of the month is still open.
@@ -170,7 +172,9 @@ def mark_paid(session: Session, tenant_id: str, month: str, *, actor: str, now_u
     )
     if session.exec(still_open).first():
         raise Duplicate(f"calls of {month} are not settled yet: try again later")
-    entries = release_entries(held_balances(session, tenant_id, month))
+    flagged = flagged_agents(session)
+    held = held_balances(session, tenant_id, month)
+    entries = release_entries(tuple(balance for balance in held if balance.agent_id not in flagged))
     release_id = None
     if entries:
         release = Transaction(TransactionKind.RELEASE, tenant_id, month, now_unix_ms)

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeVar
 
 from control_plane.economy.money import PICO_PER_MICRO, PriceTerms, Tokens, charge_pico_usd
+from control_plane.economy.pins import Pin
+from control_plane.economy.ring import NO_CARDS, CardRing, PoolCard
 from control_plane.economy.roles import Role, RoleFacts
-from control_plane.identifiers import AgentId, ApiKeyId, AttemptId, CallId, PlanId, PoolId, TenantId
+from control_plane.identifiers import ApiKeyId, AttemptId, CallId, PlanId, PoolId, TenantId
 from control_plane.store.economy_tables import Billing, Overage, PoolKind, TrustPolicy
 
 T = TypeVar("T")
@@ -27,15 +30,6 @@ class PlanTerms:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolCard:
-    """A card in a pool. `operator_run`: the operator's own, within everybody's trusted perimeter."""
-
-    agent_id: AgentId
-    tenant_id: TenantId
-    operator_run: bool
-
-
-@dataclass(frozen=True, slots=True)
 class PoolOffer:
     """A pool that a tenant may use for one model now: under which plan, on which cards, at which price."""
 
@@ -45,27 +39,39 @@ class PoolOffer:
     plan: PlanTerms
     # False: by the pool's default plan.
     subscribed: bool
-    # Those that the tenant's trust policy admits, and none of the tenant's own.
-    cards: tuple[PoolCard, ...]
+    # Those that the tenant's trust policy admits. The tenant's own among them are no pool cards for it.
+    cards: CardRing
+    # Of those, the operator's: all that a coding call may be served by.
+    operator_cards: CardRing
     price: PriceTerms
     # Of third-party cards; operator cards earn no credit.
     share_basis_points: int
+
+
+class NoOffer(StrEnum):
+    """Why a pool that a tenant may use does not serve a call."""
+
+    UNPRICED = "unpriced"
+    NO_CARDS = "no_cards"
+    # There are cards, and the trust policy admits none.
+    UNTRUSTED_CARDS = "untrusted_cards"
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOutPool:
     pool_id: PoolId
     pool_name: str
-    # "unpriced", "no_cards" or "untrusted_cards": there are cards, and the trust policy admits none.
-    reason: str
+    reason: NoOffer
 
 
 @dataclass(frozen=True, slots=True)
 class Offers:
     """In the order in which to try them: subscribed pools first, then hosted before provider pools."""
 
-    usable: tuple[PoolOffer, ...]
-    left_out: tuple[LeftOutPool, ...]
+    usable: tuple[PoolOffer, ...] = ()
+    left_out: tuple[LeftOutPool, ...] = ()
+    # The tenant has no right to any pool, and a pool serves the model to those who have.
+    not_entitled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,7 @@ class TenantEconomy:
     trust: TrustPolicy
     external: ExternalPolicy
     rights: tuple[PoolRight, ...]
+    pins: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,9 @@ class PoolEconomy:
     pool_id: PoolId
     name: str
     kind: PoolKind
-    cards: tuple[PoolCard, ...] = ()
+    cards: CardRing = NO_CARDS
+    # Those of the operator's among them.
+    operator_cards: CardRing = NO_CARDS
     default_plan: PlanTerms | None = None
     prices: Mapping[str, tuple[tuple[int, PriceTerms], ...]] = field(
         default_factory=lambda: MappingProxyType({})

@@ -58,16 +58,19 @@ class Fleet:
         *,
         allow_direct: bool = False,
         card_classes: CardClasses | None = None,
+        orphaned_before_unix_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         """`allow_direct`: also dial agents without a tunnel, on loopback.
 
-        `card_classes` say what a card's link can do; without them that is not judged.
+        `card_classes` say what a card's link can do; without them that is not judged. Calls that began
+        before `orphaned_before_unix_ms` are served by no living process.
         """
         self._store = store
         self._catalogue = catalogue
         self._ticket_secret = ticket_secret
         self._allow_direct = allow_direct
         self._card_classes = card_classes or CardClasses()
+        self._reaper = Reaper(store, orphaned_before_unix_ms)
         self._roster = Roster()
         self._members: dict[AgentId, _Member] = {}
         self._callbacks: list[Callable[[AgentId, str], None]] = []
@@ -141,7 +144,7 @@ class Fleet:
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(Reaper(self._store).run())
+            tasks.create_task(self._reaper.run())
             async for changes in watch(self._store):
                 if changes.kinds & {ChangeKind.AGENT, ChangeKind.DEPLOYMENT}:
                     await self._reload(tasks, changes.subjects or None)

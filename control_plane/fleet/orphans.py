@@ -19,7 +19,9 @@ SETTLED_FROM_RECEIPT = "control_plane_restarted"
 SETTLEMENT_LOST = "settlement_lost"
 
 
-def running_with_receipt(session: Session, limit: int) -> list[str]:
+def running_with_receipt(
+    session: Session, limit: int, started_before_unix_ms: int | None = None
+) -> list[str]:
     """Ids of attempts, the oldest first: the engine has ended, and nobody has settled them yet."""
     statement = (
         select(Attempt.id)
@@ -28,6 +30,8 @@ def running_with_receipt(session: Session, limit: int) -> list[str]:
         .order_by(col(Attempt.started_unix_ms))
         .limit(limit)
     )
+    if started_before_unix_ms is not None:
+        statement = statement.where(col(Attempt.started_unix_ms) < started_before_unix_ms)
     return list(session.exec(statement))
 
 

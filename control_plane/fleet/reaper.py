@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,8 +25,10 @@ AT_ONCE = 500
 class Reaper:
     """One per process; several over one store do no harm. Times are monotonic seconds."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, orphaned_before_unix_ms: Callable[[], int] = lambda: 0) -> None:
+        """What began before `orphaned_before_unix_ms` is served by no living process, so needs no grace."""
         self._store = store
+        self._orphaned_before_unix_ms = orphaned_before_unix_ms
         # Since when these attempts have had their receipt and run on, as far as this process saw.
         self._since_s: dict[str, float] = {}
 
@@ -40,9 +43,17 @@ class Reaper:
 
     async def look(self, now_s: float) -> None:
         """Raises what the store raises."""
+        orphaned = await self._store.read(
+            partial(
+                running_with_receipt,
+                limit=AT_ONCE,
+                started_before_unix_ms=self._orphaned_before_unix_ms(),
+            )
+        )
         waiting = await self._store.read(partial(running_with_receipt, limit=AT_ONCE))
         self._since_s = {each: self._since_s.get(each, now_s) for each in waiting}
-        late = [each for each, since_s in self._since_s.items() if now_s - since_s >= SETTLE_GRACE_S]
+        late = {each for each, since_s in self._since_s.items() if now_s - since_s >= SETTLE_GRACE_S}
+        late.update(orphaned)
         if late:
             ended = await self._store.write(partial(complete_from_receipts, attempt_ids=late))
             logger.warning("%d calls whose process is gone were completed from receipts", ended)

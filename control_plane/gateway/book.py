@@ -1,23 +1,29 @@
-"""The book of calls: makes records durable, and catches up on those that could not be written.
+"""The book of calls: makes records and holds durable, and catches up on those that could not be written.
 
 A call on its tenant's own card goes on when the store cannot be written: the owner's hardware must not
-stop for our disk. Such calls are counted, bounded in number, and written later.
+stop for our disk. Such calls are counted, bounded in number, and written later. Where money is in it there
+is no such mercy: no hold, no call; and no end marker before the settlement.
 """
 
 import asyncio
 import logging
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
+from control_plane.economy import Held, NewTerms, QuotaExceeded, Tokens, checkpoint
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.queries import save_all
+from control_plane.gateway.queries import reserve_all, save_all
 from control_plane.gateway.record import CallRecord
-from control_plane.identifiers import CallId
+from control_plane.identifiers import AttemptId, CallId
 from control_plane.store import Store, WriterClosed, WriterOverloaded
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # What says "not now", in contrast to a fault of the record itself.
 _UNWRITABLE = (
@@ -52,9 +58,34 @@ class Book:
             if record.settled:
                 logger.error("call %s ends without its record: too many are unwritten", record.id)
                 return
-            message = "calls cannot be recorded at the moment; the operator has to look at the database"
-            raise Refusal(Condition.UNRECORDABLE, message)
+            raise _unrecordable()
         self._owed[record.id] = record
+
+    async def reserve(self, record: CallRecord, terms: NewTerms) -> Held | QuotaExceeded:
+        """Returns when the hold and the attempt under it are durable, or nothing was written. Raises Refusal
+        where the store cannot be written."""
+        try:
+            item = (terms, record.entry())
+            return await self._within_patience(self._store.write_item(reserve_all, item))
+        except _UNWRITABLE as error:
+            self._is_unwritable(error)
+            raise _unrecordable() from None
+
+    async def settle(self, record: CallRecord) -> bool:
+        """Whether the end of a call and of its hold is durable. Where it is not, the record is owed, beyond
+        the bound if need be: money is in it."""
+        if await self._try(record):
+            self._owed.pop(record.id, None)
+            return True
+        self._owed[record.id] = record
+        return False
+
+    async def checkpoint(self, attempt_id: AttemptId, tokens: Tokens) -> None:
+        """Makes an open hold's running usage durable; not now is no fault, the next one comes soon."""
+        try:
+            await self._store.write(lambda session: checkpoint(session, attempt_id, tokens))
+        except _UNWRITABLE as error:
+            self._is_unwritable(error)
 
     async def catch_up(self) -> None:
         """Writes what is owed and has ended, oldest first, until that fails."""
@@ -76,22 +107,33 @@ class Book:
 
     async def _try(self, record: CallRecord) -> bool:
         try:
-            writing = self._store.write_item(save_all, record.rows())
-            # Neither our patience nor a cancelled caller ends the write: it may run all the same, does no
-            # harm, and its error is known.
-            done, _ = await asyncio.wait((writing,), timeout=self._limits.record_wait_s)
-            if not done:
-                writing.add_done_callback(_consume)
-                raise TimeoutError
-            writing.result()
+            await self._within_patience(self._store.write_item(save_all, record.entry()))
         except _UNWRITABLE as error:
-            if self._writable:
-                self._writable = False
-                logger.warning("calls cannot be recorded, own-card calls go on: %s", type(error).__name__)
+            self._is_unwritable(error)
             return False
         return True
 
+    async def _within_patience(self, writing: Awaitable[T]) -> T:
+        # Neither our patience nor a cancelled caller ends the write: it may run all the same, does no harm,
+        # and its error is known.
+        task = asyncio.ensure_future(writing)
+        done, _ = await asyncio.wait((task,), timeout=self._limits.record_wait_s)
+        if not done:
+            task.add_done_callback(_consume)
+            raise TimeoutError
+        return task.result()
 
-def _consume(writing: "asyncio.Future[None]") -> None:
+    def _is_unwritable(self, error: Exception) -> None:
+        if self._writable:
+            self._writable = False
+            logger.warning("calls cannot be recorded, own-card calls go on: %s", type(error).__name__)
+
+
+def _unrecordable() -> Refusal:
+    message = "calls cannot be recorded at the moment; the operator has to look at the database"
+    return Refusal(Condition.UNRECORDABLE, message, headers={"retry-after": "5"})
+
+
+def _consume(writing: "asyncio.Future[Any]") -> None:
     if not writing.cancelled():
         writing.exception()

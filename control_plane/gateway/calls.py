@@ -1,80 +1,53 @@
-"""The core of a call: plan, attempt, dispatch, relay, settle. Knows neither HTTP's edge nor SQL."""
+"""The core of a call: plan, reserve, dispatch, relay, settle. Knows neither HTTP's edge nor SQL."""
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import nullcontext
 from typing import Any
 
 from control_plane.access import Principal
-from control_plane.gateway.book import Book
+from control_plane.economy import Tokens
+from control_plane.gateway.allowlist import check_shared
 from control_plane.gateway.connection import Connection, Fault, UpstreamFailed
 from control_plane.gateway.early import EarlyStart
 from control_plane.gateway.errors import ClientGone, Condition, Refusal, error_event
-from control_plane.gateway.limits import Limits
-from control_plane.gateway.metering import StreamMeter, Tokens
-from control_plane.gateway.pool import Pool
-from control_plane.gateway.ports import Client, Fleet, Headers
+from control_plane.gateway.holds import Denied, Holds
+from control_plane.gateway.parts import Parts
+from control_plane.gateway.planning import plan_call
+from control_plane.gateway.ports import Client, Headers
+from control_plane.gateway.reading import AnswerBroken, AttemptFailed, EngineReading, EngineRefused, Reading
 from control_plane.gateway.record import AttemptRecord, CallRecord
-from control_plane.gateway.relay import AnswerBroken, AttemptFailed, EngineRefused, StreamRelay, relay_whole
-from control_plane.gateway.request import EngineFields, InferenceRequest, for_engine
-from control_plane.gateway.streams import InFlight
-from control_plane.gateway.ticket import Admission, mint
+from control_plane.gateway.refusals import nobody_could
+from control_plane.gateway.relay import StreamRelay, relay_whole
+from control_plane.gateway.request import InferenceRequest
+from control_plane.gateway.settling import Settling, unsettled
 from control_plane.identifiers import new_attempt_id, new_call_id
 from control_plane.router import (
     AnyCandidate,
-    CodingCall,
+    AtVendor,
+    Denial,
     FallThrough,
-    GeneralCall,
-    Plan,
-    TenantFacts,
-    plan,
-    reasons_in_words,
+    OperatorCard,
+    OwnCard,
+    ThirdPartyCard,
+    place_of,
 )
 from control_plane.store import unix_ms
-from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose, Tier
+from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose
 
 logger = logging.getLogger(__name__)
 
-# vLLM serves lower numbers first. An owner's calls go before those of a pool on the same card.
-_PRIORITY = {Tier.OWN: 0, Tier.POOL: 10}
-
 JSON_TYPE = (b"content-type", b"application/json")
-
-Own = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What all calls share."""
-
-    book: Book
-    fleet: Fleet
-    pool: Pool
-    in_flight: InFlight
-    limits: Limits
-    # Keys the cache salts.
-    secret: bytes
-    # Runs a task that outlives the request which started it.
-    own: Own
 
 
 async def serve(
     parts: Parts, principal: Principal, purpose: Purpose, request: InferenceRequest, client: Client
 ) -> None:
     """Answers one call. Raises Refusal (nothing was sent; the caller translates it) and ClientGone."""
-    facts = CodingCall if purpose is Purpose.CODING else GeneralCall
-    the_plan: Plan[AnyCandidate] = plan(
-        facts(request.model, request.prompt_characters, request.max_tokens),
-        TenantFacts(principal.tenant_id),
-        parts.fleet.view,
-        parts.in_flight.counts,
+    record = CallRecord(
+        new_call_id(), principal, purpose, request, plan_call(parts, principal, purpose, request), unix_ms()
     )
-    record = CallRecord(new_call_id(), principal, purpose, request, the_plan, unix_ms())
     await _Call(parts, record, client).run()
 
 
@@ -83,44 +56,49 @@ class _Call:
         self._parts = parts
         self._record = record
         self._client = client
-        self._started = time.monotonic()
+        self._holds = Holds(parts.reserving, record)
+        self._settling = Settling(parts, record, self._holds)
         self._served_by: AnyCandidate | None = None
         self._early: EarlyStart | None = None
-        self._meter: StreamMeter | None = None
 
     async def run(self) -> None:
         try:
             await self._run()
         except Refusal as refusal:
             refusal.headers.update((name.decode(), value.decode()) for name, value in self._served_headers())
-            self._end_attempt(AttemptOutcome.FAILED, Tokens(), refusal.code)
+            self._settling.end_attempt(AttemptOutcome.FAILED, Tokens(), refusal.code)
             outcome = CallOutcome.FAILED if self._record.attempts else CallOutcome.REFUSED
-            await self._settle(outcome, refusal.status, refusal.code)
+            await self._settling.settle(outcome, refusal.status, refusal.code, None)
             if not self._client.started:
                 raise
             await self._client.end(error_event(refusal.condition, refusal.message))
         except EngineRefused as refused:
-            await self._settle(CallOutcome.FAILED, refused.status, Condition.ENGINE_REFUSED.value.code)
+            await self._settling.settle(
+                CallOutcome.FAILED, refused.status, Condition.ENGINE_REFUSED.value.code, None
+            )
             if self._client.started:
                 await self._client.end(b"data: " + refused.body + b"\n\n")
             else:
                 await self._answer(refused.status, refused.body)
         except AnswerBroken as broken:
-            self._end_attempt(AttemptOutcome.FAILED, self._delivered(), str(broken))
-            await self._settle(CallOutcome.FAILED, 200, Condition.STREAM_BROKEN.value.code)
+            await self._settling.settle_delivered(
+                AttemptOutcome.FAILED, CallOutcome.FAILED, broken, self._status()
+            )
             message = f"the answer broke off: {broken}"
             await self._client.end(error_event(Condition.STREAM_BROKEN, message))
         except ClientGone:
-            await self._settle_abandoned()
+            await self._settling.settle_abandoned(self._status())
             raise
         except asyncio.CancelledError:
             # What it used is recorded by a task that is not the request's.
-            self._parts.own(self._settle_abandoned())
+            self._parts.own(self._settling.settle_abandoned(self._status()))
             raise
         except Exception:
-            self._end_attempt(AttemptOutcome.FAILED, self._delivered(), Condition.INTERNAL.value.code)
-            status = 200 if self._client.started else Condition.INTERNAL.value.status
-            await self._settle(CallOutcome.FAILED, status, Condition.INTERNAL.value.code)
+            code, status = Condition.INTERNAL.value.code, Condition.INTERNAL.value.status
+            self._settling.end_attempt(AttemptOutcome.FAILED, self._settling.delivered() or Tokens(), code)
+            await self._settling.settle(
+                CallOutcome.FAILED, self._status() or status, code, self._settling.delivered()
+            )
             raise
         finally:
             self._client.on_gone = None
@@ -131,6 +109,8 @@ class _Call:
         record, parts = self._record, self._parts
         steps = FallThrough(record.plan.candidates)
         failure: AttemptFailed | None = None
+        denied: Denied | None = None
+        parts.retries.call()
         if record.request.streamed and record.plan.candidates:
             self._early = EarlyStart(
                 self._client, parts.limits, parts.own, [self._call_header()], self._served_headers
@@ -139,67 +119,130 @@ class _Call:
         while (candidate := steps.next()) is not None:
             if self._client.gone:
                 raise ClientGone
+            if steps.attempts > 1 and not parts.retries.spend():
+                logger.warning("call %s is not tried again: too many calls are failing", record.id)
+                break
             self._served_by = candidate
             try:
-                with parts.in_flight.counted(candidate.agent.agent_id):
-                    await self._attempt(candidate, fresh=fresh)
+                await self._attempt(candidate, fresh=fresh)
+            except Denied as no:
+                denied = no
+                record.denials.append(no.denial)
+                steps.untried()
+                steps.skip(lambda other, of=candidate: _same_place(other, of))  # type: ignore[misc]
+                continue
             except _KeptConnectionLost as lost:
                 failure, fresh = lost, True
                 steps.try_same_again()
             except AttemptFailed as failed:
                 failure, fresh = failed, False
+                self._blame(candidate, failed)
             else:
                 return
-            self._end_attempt(AttemptOutcome.FAILED, Tokens(), failure.code)
-            logger.info(
-                "call %s: attempt on %s failed: %s", record.id, candidate.agent.agent_id, failure.code
-            )
+            logger.info("call %s: an attempt at tier %s failed: %s", record.id, candidate.tier, failure.code)
+            await self._settling.give_back(failure.code)
         if self._client.gone:
             raise ClientGone
-        raise self._nobody_could(failure)
-
-    def _nobody_could(self, failure: AttemptFailed | None) -> Refusal:
-        record = self._record
-        if failure is not None:
-            slow = failure.code == Fault.TIMEOUT
-            condition = Condition.ENGINE_TIMEOUT if slow else Condition.ENGINE_FAILED
-            tried = len(record.attempts)
-            return Refusal(condition, f"no card could answer ({tried} tried); the last: {failure.words}")
-        model = record.request.model[:200]
-        if not record.plan.model_is_known:
-            message = f"the model {model!r} does not exist or no card of yours serves it"
-            return Refusal(Condition.MODEL_NOT_FOUND, message, param="model")
-        why = reasons_in_words(record.plan)
-        if record.plan.only_context_is_missing:
-            message = f"the request does not fit any card's context: {why}"
-            return Refusal(Condition.CONTEXT_TOO_LONG, message, param="messages")
-        message = f"no card can serve {model!r} now: {why}"
-        return Refusal(Condition.NO_CAPACITY, message, headers={"retry-after": "5"})
+        raise nobody_could(record, failure, denied)
 
     async def _attempt(self, candidate: AnyCandidate, *, fresh: bool) -> None:
         parts, record = self._parts, self._record
-        attempt = AttemptRecord(
-            new_attempt_id(), len(record.attempts) + 1, candidate.agent, candidate.tier, unix_ms()
-        )
-        record.attempts.append(attempt)
-        await parts.book.write(record)
-        agent_id = candidate.agent.agent_id
+        attempt = AttemptRecord(new_attempt_id(), len(record.attempts) + 1, candidate, unix_ms())
+        at_vendor = isinstance(candidate, AtVendor)
+        counted = nullcontext() if at_vendor else parts.in_flight.counted(candidate.agent.agent_id)  # type: ignore[union-attr]
+        with counted:
+            record.attempts.append(attempt)
+            max_tokens = await self._reserve(candidate, attempt)
+            try:
+                if isinstance(candidate, AtVendor):
+                    connection = await parts.at_vendors.connect(candidate, fresh=fresh)
+                else:
+                    connection = await parts.cards.connect(candidate, fresh=fresh)
+            except UpstreamFailed as failed:
+                raise AttemptFailed(
+                    failed.fault, failed.words, at_fault=failed.fault is not Fault.BUSY
+                ) from None
+            await self._exchange(candidate, attempt, connection, max_tokens)
+
+    async def _reserve(self, candidate: AnyCandidate, attempt: AttemptRecord) -> int | None:
+        """What max_tokens to ask for; None: as the client has it. Raises Denied and Refusal."""
+        record, parts = self._record, self._parts
+        if isinstance(candidate, OwnCard):
+            await parts.reserving.book.write(record)
+            return None
         try:
-            connection = await parts.pool.acquire(
-                candidate.agent.host, candidate.agent.engine_port, fresh=fresh
-            )
-        except UpstreamFailed as failed:
-            raise AttemptFailed(failed.fault, failed.words) from None
+            self._check_fields(candidate)
+            if isinstance(candidate, AtVendor):
+                return await self._holds.reserve(candidate, attempt)
+            try:
+                return await self._holds.reserve(candidate, attempt)
+            except Denied as denied:
+                exact = await self._exact_prompt_tokens(candidate)
+                if exact is None or denied.condition is not Condition.QUOTA_EXCEEDED:
+                    raise
+                return await self._holds.reserve(candidate, attempt, exact)
+        except Denied:
+            record.attempts.pop()
+            raise
+        except Refusal as refusal:
+            if refusal.condition is not Condition.UNRECORDABLE:
+                # Else nobody knows whether the hold was written: the attempt stays, to be given back.
+                record.attempts.pop()
+            raise
+
+    def _check_fields(self, candidate: OperatorCard | ThirdPartyCard | AtVendor) -> None:
+        """Raises Denied for a request that may not go to a vendor as it is, and Refusal for one that may not
+        go to a shared card: a field must not move a call from a pool to a vendor."""
+        if isinstance(candidate, AtVendor):
+            where, check = candidate.model.vendor, self._parts.at_vendors.check
+        else:
+            where, check = candidate.offer.pool_name, check_shared
+        try:
+            check(self._record.request)
+        except Refusal as refusal:
+            denial = Denial(candidate.tier, where, refusal.code, refusal.message)
+            if isinstance(candidate, AtVendor):
+                raise Denied(denial, refusal.condition) from None
+            self._record.denials.append(denial)
+            raise
+
+    async def _exact_prompt_tokens(self, candidate: OperatorCard | ThirdPartyCard) -> int | None:
+        """Where the bound did not fit: what the prompt really has; None: cannot be counted."""
+        engine = candidate.agent.engine
+        if engine is None or engine.model_id not in self._parts.counting.models:
+            return None
+        return await self._parts.counting.prompt_tokens(engine.model_id, self._record.request)
+
+    async def _exchange(
+        self,
+        candidate: AnyCandidate,
+        attempt: AttemptRecord,
+        connection: Connection,
+        max_tokens: int | None,
+    ) -> None:
+        parts, record = self._parts, self._record
         kept, lease = connection.exchanges > 0, connection.lease
+        checkpoints: asyncio.Task[None] | None = None
         try:
-            ticket = self._ticket(candidate, attempt)
+            if isinstance(candidate, AtVendor):
+                request = parts.at_vendors.request(candidate, record.request, max_tokens or 0)
+                carried: Any = nullcontext()
+            else:
+                request = parts.cards.request(candidate, record, attempt, max_tokens)
+                carried = parts.in_flight.carried(
+                    candidate.agent.agent_id, connection, streamed=record.request.streamed
+                )
             gone = UpstreamFailed(Fault.CLIENT_GONE, "the client went away")
             self._client.on_gone = lambda: connection.abort(gone, lease)
             if self._client.gone:
                 connection.abort(gone, lease)
-            with parts.in_flight.carried(agent_id, connection, streamed=record.request.streamed):
-                connection.begin(_http_request(candidate, record.request.path, ticket, self._body(candidate)))
-                await self._relay(connection)
+            if record.request.streamed and not isinstance(candidate, OwnCard):
+                checkpoints = parts.own(self._settling.checkpoints(attempt))
+            if isinstance(candidate, ThirdPartyCard):
+                self._settling.text = parts.counting.text_of(record.request)
+            with carried:
+                connection.begin(request)
+                await self._relay(connection, attempt, max_tokens)
         except AttemptFailed as failed:
             if self._client.gone:
                 raise ClientGone from None
@@ -209,95 +252,80 @@ class _Call:
         except AnswerBroken:
             if self._client.gone:
                 raise ClientGone from None
+            parts.breakers.failed(place_of(candidate), time.monotonic())
             raise
         except EngineRefused as refused:
-            self._end_attempt(AttemptOutcome.FAILED, Tokens(), f"engine_{refused.status}")
+            who = "vendor" if isinstance(candidate, AtVendor) else "engine"
+            self._settling.nothing_delivered(f"{who}_{refused.status}")
             raise
         finally:
+            if checkpoints is not None:
+                checkpoints.cancel()
             self._client.on_gone = None
             connection.abort(UpstreamFailed(Fault.CLIENT_GONE, "nobody waits for the answer"), lease)
+        parts.breakers.served(place_of(candidate))
 
-    async def _relay(self, connection: Connection) -> None:
-        parts, request = self._parts, self._record.request
+    async def _relay(self, connection: Connection, attempt: AttemptRecord, max_tokens: int | None) -> None:
+        request, candidate = self._record.request, attempt.candidate
+        reading: Reading = (
+            self._parts.at_vendors.reading(candidate, request, max_tokens or 0)
+            if isinstance(candidate, AtVendor)
+            else EngineReading(request, self._parts.limits)
+        )
+
+        def accepted() -> None:
+            attempt.accepted = True
+
         if self._early is None:
-            body = await relay_whole(connection, parts.limits, self._complete)
+            body = await relay_whole(connection, reading, accepted)
+            claimed, self._settling.estimated = reading.tokens_of(body)
+            await self._answer_whole(attempt, claimed, body)
+            return
+        self._settling.meter = reading.meter()
+        relay = StreamRelay(connection, self._client, self._settling.meter, reading, self._early)
+        collect = self._settling.text.events if self._settling.text is not None else None
+        await relay.run(accepted, self._first_content, collect)
+        if await self._settling.complete(self._settling.meter.claimed):
+            await relay.end()
+        else:
+            await self._client.end(error_event(Condition.UNRECORDABLE, unsettled().message))
+
+    async def _answer_whole(self, attempt: AttemptRecord, claimed: Tokens | None, body: bytes) -> None:
+        if self._settling.text is not None:
+            self._settling.text.whole(body)
+        if await self._settling.complete(claimed):
             await self._answer(200, body)
             return
-        self._meter = StreamMeter(
-            choices=request.choices,
-            keep_usage=request.wants_usage,
-            keep_running_usage=request.wants_running_usage,
-            max_event_bytes=parts.limits.event_bytes,
-        )
-        relay = StreamRelay(connection, self._client, self._meter, parts.limits, self._early)
-        await relay.run(self._complete, self._first_content)
+        raise self._settling.take_back(attempt)
 
-    def _ticket(self, candidate: AnyCandidate, attempt: AttemptRecord) -> bytes:
-        fleet, agent_id = self._parts.fleet, candidate.agent.agent_id
-        # The plan is as old as the attempt's record took to become durable.
-        if agent_id not in fleet.view.by_id:
-            raise AttemptFailed(Fault.CUT, "the card's host was revoked")
-        admission = Admission(self._record.id, attempt.id, candidate.served_name, candidate.tier)
-        return mint(fleet.ticket_key(agent_id), admission, int(time.time()))
-
-    def _body(self, candidate: AnyCandidate) -> bytes:
-        record = self._record
-        month = datetime.now(UTC).strftime("%Y-%m")
-        salted = f"cache-salt|{record.tenant_id}|{candidate.agent.agent_id}|{month}"
-        fields = EngineFields(
-            served_name=candidate.served_name,
-            request_id=f"{record.id}-{len(record.attempts)}",
-            priority=_PRIORITY[candidate.tier],
-            cache_salt=hmac.new(self._parts.secret, salted.encode(), hashlib.sha256).hexdigest()[:32],
-        )
-        return for_engine(record.request, fields)
+    def _blame(self, candidate: AnyCandidate, failed: AttemptFailed) -> None:
+        if failed.at_fault:
+            self._parts.breakers.failed(place_of(candidate), time.monotonic())
 
     def _first_content(self) -> None:
-        self._record.first_token_ms = self._elapsed_ms()
+        self._record.first_token_ms = self._settling.elapsed_ms()
 
     async def _answer(self, status: int, body: bytes) -> None:
         length = (b"content-length", b"%d" % len(body))
         await self._client.start(status, (JSON_TYPE, length, *self._served_headers()))
         await self._client.end(body)
 
-    async def _complete(self, tokens: Tokens) -> None:
-        self._end_attempt(AttemptOutcome.COMPLETE, tokens, None)
-        await self._settle(CallOutcome.COMPLETE, 200, None)
-
-    async def _settle_abandoned(self) -> None:
-        self._end_attempt(AttemptOutcome.CLIENT_GONE, self._delivered(), None)
-        await self._settle(CallOutcome.CLIENT_GONE, 200 if self._client.started else None, None)
-
-    async def _settle(self, outcome: CallOutcome, status: int | None, error_code: str | None) -> None:
-        """Durable when it returns; once per call, whatever comes after the first time."""
-        record = self._record
-        if record.settled:
-            return
-        record.outcome = outcome
-        record.http_status = status
-        record.error_code = error_code
-        record.duration_ms = self._elapsed_ms()
-        await asyncio.shield(self._parts.own(self._parts.book.write(record)))
-
-    def _end_attempt(self, outcome: AttemptOutcome, tokens: Tokens, error: str | None) -> None:
-        attempts = self._record.attempts
-        if attempts and attempts[-1].outcome is AttemptOutcome.RUNNING:
-            self._record.end_attempt(outcome, unix_ms(), tokens, error)
-
-    def _delivered(self) -> Tokens:
-        return self._meter.delivered if self._meter is not None else Tokens()
-
-    def _elapsed_ms(self) -> float:
-        return round((time.monotonic() - self._started) * 1000, 2)
+    def _status(self) -> int | None:
+        """What the client has been told already."""
+        return 200 if self._client.started else None
 
     def _call_header(self) -> tuple[bytes, bytes]:
         return b"x-daalu-call-id", self._record.id.encode()
 
     def _served_headers(self) -> Headers:
-        headers = [self._call_header()]
-        if self._served_by is not None:
-            headers.append((b"x-daalu-tier", self._served_by.tier.encode()))
-            headers.append((b"x-daalu-model", _printable(self._served_by.served_name)))
+        headers, served_by = [self._call_header()], self._served_by
+        if served_by is not None:
+            headers.append((b"x-daalu-tier", served_by.tier.encode()))
+            headers.append((b"x-daalu-model", _printable(served_by.served_name)))
+        if isinstance(served_by, OperatorCard | ThirdPartyCard):
+            headers.append((b"x-daalu-pool", _printable(served_by.offer.pool_name)))
+            limits = self._holds.headers(served_by.offer.pool_id)
+            headers += [(name.encode(), value.encode()) for name, value in limits.items()]
         return headers
 
 
@@ -306,14 +334,13 @@ class _KeptConnectionLost(AttemptFailed):
     before the request reached it. A new attempt, with a ticket of its own, may use a new connection."""
 
 
-def _http_request(candidate: AnyCandidate, path: str, ticket: bytes, body: bytes) -> bytes:
-    host = candidate.agent.host
-    authority = f"[{host}]" if ":" in host else host
-    head = (
-        f"POST {path} HTTP/1.1\r\nhost: {authority}:{candidate.agent.engine_port}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\nx-daalu-ticket: "
-    )
-    return b"".join((head.encode(), ticket, b"\r\n\r\n", body))
+def _same_place(other: AnyCandidate, denied: AnyCandidate) -> bool:
+    """Whether `other` would be denied for the same reason."""
+    if isinstance(denied, AtVendor):
+        return other == denied
+    if isinstance(other, AtVendor | OwnCard) or isinstance(denied, OwnCard):
+        return False
+    return other.offer.pool_id == denied.offer.pool_id
 
 
 def _printable(text: str) -> bytes:

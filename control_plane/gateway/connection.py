@@ -15,6 +15,8 @@ class Fault(StrEnum):
     """What can go wrong between gateway and engine. Codes are stored with the attempt."""
 
     CONNECT = "connect_failed"
+    # A peer that does not prove to be who it should be.
+    CERTIFICATE = "certificate_refused"
     LOST = "connection_lost"
     TIMEOUT = "timeout"
     PROTOCOL = "protocol_error"
@@ -38,8 +40,12 @@ class Connection(asyncio.Protocol):
     while more than `read_ahead_bytes` wait, so a slow client slows its engine down and no other.
     """
 
-    def __init__(self, limits: Limits, on_idle: "Callable[[Connection], None]") -> None:
+    def __init__(
+        self, limits: Limits, on_idle: "Callable[[Connection], None]", peer: str = "the engine"
+    ) -> None:
+        """`peer`: what the other end is called in words for people."""
         self._limits = limits
+        self._peer = peer
         self._on_idle = on_idle
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
@@ -83,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._busy = True
         if self.closed:
             # Between being taken and being used.
-            self._fail(UpstreamFailed(Fault.LOST, "the connection to the engine was lost"))
+            self._fail(UpstreamFailed(Fault.LOST, f"the connection to {self._peer} was lost"))
         elif self._transport is not None:
             self._transport.write(request)
 
@@ -117,7 +123,9 @@ class Connection(asyncio.Protocol):
             parts.append(data)
             size += len(data)
             if size > most_bytes:
-                raise UpstreamFailed(Fault.TOO_LARGE, f"the engine's answer has more than {most_bytes} bytes")
+                raise UpstreamFailed(
+                    Fault.TOO_LARGE, f"{self._peer}'s answer has more than {most_bytes} bytes"
+                )
         return b"".join(parts)
 
     def release(self) -> None:
@@ -173,7 +181,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _timed_out(self) -> None:
-        self._fail(UpstreamFailed(Fault.TIMEOUT, "the engine sent nothing for too long"))
+        self._fail(UpstreamFailed(Fault.TIMEOUT, f"{self._peer} sent nothing for too long"))
 
     # asyncio.Protocol
 
@@ -192,10 +200,10 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(UpstreamFailed(Fault.PROTOCOL, f"the engine's answer is not HTTP: {error}"))
+            self._fail(UpstreamFailed(Fault.PROTOCOL, f"{self._peer}'s answer is not HTTP: {error}"))
             return
         if not self._headers_done and self._head_bytes > self._limits.response_headers_bytes:
-            self._fail(UpstreamFailed(Fault.PROTOCOL, "the engine's headers are too large"))
+            self._fail(UpstreamFailed(Fault.PROTOCOL, f"{self._peer}'s headers are too large"))
         if self._waiting_bytes > self._limits.read_ahead_bytes and not self._paused and not self.closed:
             self._paused = True
             if self._transport is not None:
@@ -204,7 +212,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         if self._busy and not self._complete:
-            self._fail(UpstreamFailed(Fault.LOST, "the connection to the engine was lost"))
+            self._fail(UpstreamFailed(Fault.LOST, f"the connection to {self._peer} was lost"))
         self._watchdog.stop()
         if self.on_closed is not None:
             self.on_closed(self)
@@ -216,7 +224,7 @@ class Connection(asyncio.Protocol):
         if name == b"content-type":
             self.content_type = value.lower()
         elif name == b"content-encoding" and value.lower() != b"identity":
-            raise ValueError("the engine compressed its answer, unasked")
+            raise ValueError(f"{self._peer} compressed its answer, unasked")
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()

@@ -1,16 +1,27 @@
 """Conditions that end a call before its answer, and the one table that translates them to HTTP."""
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 import orjson
+
+
+class FallThrough(StrEnum):
+    """What a refusal means to the router: whether another tier may still serve the call. The header
+    x-daalu-fall-through of a refusal."""
+
+    NO = "no"
+    # To the external tier, if the tenant's overage policy says so.
+    EXTERNAL_IF_ALLOWED = "external_if_allowed"
+    NEXT_TIER = "next_tier"
 
 
 class _Http(NamedTuple):
     code: str
     status: int
     type: str
+    fall_through: FallThrough = FallThrough.NO
 
 
 _REQUEST = "invalid_request_error"
@@ -32,7 +43,13 @@ class Condition(Enum):
     CONTEXT_TOO_LONG = _Http("context_length_exceeded", 400, _REQUEST)
     # The engine found the request at fault; its own words go to the client.
     ENGINE_REFUSED = _Http("engine_refused", 400, _REQUEST)
-    NO_CAPACITY = _Http("no_capacity", 503, _SERVER)
+    NO_CAPACITY = _Http("no_capacity", 503, _SERVER, FallThrough.EXTERNAL_IF_ALLOWED)
+    # Pools and vendors.
+    RATE_LIMITED = _Http("rate_limited", 429, "rate_limit_error")
+    QUOTA_EXCEEDED = _Http("quota_exceeded", 429, "insufficient_quota", FallThrough.EXTERNAL_IF_ALLOWED)
+    SPEND_CAP_REACHED = _Http("spend_cap_reached", 429, "insufficient_quota")
+    NOT_ENTITLED = _Http("not_entitled", 403, _REQUEST, FallThrough.NEXT_TIER)
+    FIELD_NOT_SHARED = _Http("field_not_shared", 400, _REQUEST)
     OVERLOADED = _Http("overloaded", 503, _SERVER)
     UNRECORDABLE = _Http("records_unavailable", 503, _SERVER)
     ENGINE_FAILED = _Http("engine_failed", 502, _SERVER)

@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from control_plane.access import Principal
+from control_plane.catalogue import ModelNames
+from control_plane.economy import LimitTable
 from control_plane.fleet import Liveness
 from control_plane.gateway.asgi import (
     App,
@@ -22,22 +25,40 @@ from control_plane.gateway.asgi import (
     read_headers,
 )
 from control_plane.gateway.book import Book
-from control_plane.gateway.calls import JSON_TYPE, Parts, serve
+from control_plane.gateway.calls import JSON_TYPE, serve
+from control_plane.gateway.dispatch import CardDispatch
 from control_plane.gateway.errors import ClientGone, Condition, Refusal
+from control_plane.gateway.holds import Reserving
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.models import list_body, reachable_models
+from control_plane.gateway.models import list_body, model_objects, reachable_models
+from control_plane.gateway.parts import Parts
 from control_plane.gateway.pool import Pool
-from control_plane.gateway.ports import Access, Fleet
+from control_plane.gateway.ports import Access, Counting, Economy, Fleet
 from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, read_request
 from control_plane.gateway.streams import InFlight
+from control_plane.gateway.vendor_dispatch import VendorDispatch
 from control_plane.identifiers import AgentId
-from control_plane.store import Store
+from control_plane.router import Breakers, RetryBudget
+from control_plane.store import Store, unix_ms
 from control_plane.store.tables import Purpose
+from control_plane.vendors import Vendors
 
 logger = logging.getLogger(__name__)
 
 MODELS_PATH = "/v1/models"
 SWEEP_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the gateway needs of the others."""
+
+    access: Access
+    fleet: Fleet
+    economy: Economy
+    counting: Counting
+    names: ModelNames
+    vendors: Vendors
 
 
 class Gateway:
@@ -46,31 +67,50 @@ class Gateway:
     def __init__(
         self,
         store: Store,
-        access: Access,
-        fleet: Fleet,
+        rooms: Rooms,
         fallback: App,
         *,
         secret: bytes,
         limits: Limits | None = None,
+        processes: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`fallback` gets every request outside /v1. `secret` keys the salts of engines' prefix caches."""
+        """`fallback` gets every request outside /v1. `secret` keys the salts of engines' prefix caches.
+
+        `processes`: how many gateways share the limits per minute, this one included.
+        """
         self._limits = limits or Limits()
-        self._access = access
+        self._rooms = rooms
         self._fallback = fallback
         self._book = Book(store, self._limits)
         self._in_flight = InFlight(self._limits.recent_byte_s)
         self._pool = Pool(self._limits)
-        self._owned: set[asyncio.Task[None]] = set()
+        self._at_vendors = VendorDispatch(rooms.vendors, self._limits)
+        self._owned: set[asyncio.Task[Any]] = set()
         self._calls = 0
         self._parsing = asyncio.Semaphore(self._limits.parse_at_once)
         self._started_unix_s = int(time.time())
-        self._parts = Parts(self._book, fleet, self._pool, self._in_flight, self._limits, secret, self._own)
-        fleet.on_lost(self.cut)
+        self._parts = Parts(
+            reserving=Reserving(self._book, LimitTable(), processes),
+            fleet=rooms.fleet,
+            economy=rooms.economy,
+            counting=rooms.counting,
+            names=rooms.names,
+            vendors=rooms.vendors,
+            cards=CardDispatch(rooms.fleet, self._pool, secret),
+            at_vendors=self._at_vendors,
+            in_flight=self._in_flight,
+            breakers=Breakers(),
+            retries=RetryBudget(),
+            limits=self._limits,
+            own=self._own,
+        )
+        rooms.fleet.on_lost(self.cut)
 
     def cut(self, agent_id: AgentId, reason: str) -> None:
         """Ends an agent's streams: "revoked" all of them, else those that have gone silent."""
         if ended := self._in_flight.cut(agent_id, reason):
             logger.warning("agent %s was lost (%s): %d answers ended", agent_id, reason, ended)
+        self._parts.breakers.forget(agent_id)
 
     def _cut_silent(self) -> None:
         # A stream that still had a recent byte when its agent went out may fall silent after that.
@@ -93,6 +133,7 @@ class Gateway:
         try:
             while True:
                 self._pool.sweep()
+                self._at_vendors.sweep()
                 self._cut_silent()
                 if loop.time() >= catch_up_at:
                     await self._book.catch_up()
@@ -159,8 +200,16 @@ class Gateway:
             return await asyncio.to_thread(read_request, path, body)
 
     async def _models(self, path: str, principal: Principal, client: AsgiClient) -> None:
-        view = self._parts.fleet.view
-        models = reachable_models(view, principal.tenant_id, self._started_unix_s)
+        parts = self._parts
+        contexts = reachable_models(
+            parts.fleet.view,
+            parts.economy,
+            parts.vendors,
+            parts.counting.models,
+            principal.tenant_id,
+            unix_ms(),
+        )
+        models = model_objects(contexts, self._started_unix_s)
         if path == MODELS_PATH:
             await _send_json(client, 200, list_body(models))
             return
@@ -169,14 +218,14 @@ class Gateway:
             if model["id"] == wanted:
                 await _send_json(client, 200, orjson.dumps(model))
                 return
-        message = f"the model {wanted[:200]!r} does not exist or no card of yours serves it now"
+        message = f"the model {wanted[:200]!r} does not exist or nothing that you may use serves it now"
         raise Refusal(Condition.MODEL_NOT_FOUND, message, param="model")
 
     def _authenticate(self, headers: RequestHeaders) -> Principal:
         scheme, _, token = (headers.authorization or "").partition(" ")
         principal = None
         if scheme.lower() == "bearer" and token:
-            principal = self._access.authenticate(token.strip())
+            principal = self._rooms.access.authenticate(token.strip())
         if principal is None:
             given = headers.authorization is not None
             message = (
@@ -189,10 +238,11 @@ class Gateway:
 
     async def _refuse(self, client: AsgiClient, refusal: Refusal) -> None:
         extra = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+        extra.append((b"x-daalu-fall-through", refusal.condition.value.fall_through.encode()))
         with suppress(ClientGone):
             await _send_json(client, refusal.status, refusal.body(), extra)
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _own(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         task = asyncio.create_task(work)
         self._owned.add(task)
         task.add_done_callback(self._owned.discard)
@@ -203,6 +253,7 @@ class Gateway:
             await asyncio.wait(self._owned, timeout=self._limits.record_wait_s * 2)
         await self._book.catch_up()
         self._pool.close()
+        self._at_vendors.close()
 
 
 def _allow(method: str, allowed: str) -> None:

@@ -49,3 +49,5 @@ class Limits:
     record_wait_s: float = 2.0
     unwritten_calls: int = 1_000
     catch_up_every_s: float = 1.0
+    # How often the running usage of a stream under a hold is made durable, for the case of a crash.
+    checkpoint_every_s: float = 5.0

@@ -5,10 +5,11 @@ are as vLLM sends them, one `data:` line each and one choice in each chunk.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
+
+from control_plane.economy import Tokens
 
 END_MARKER = b"data: [DONE]\n\n"
 
@@ -21,13 +22,26 @@ class StreamTooLarge(Exception):
     """An event, or what came before the first content, is larger than allowed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    prompt: int = 0
-    completion: int = 0
-
-
 NO_TOKENS = Tokens()
+
+
+class Meter(Protocol):
+    """What a relay and the core of a call need of a meter; StreamMeter says what each is."""
+
+    content: bool
+    done: bool
+    error: dict[str, Any] | None
+
+    def feed(self, data: bytes) -> bytes: ...
+    def mark_delivered(self) -> None: ...
+    @property
+    def claimed(self) -> Tokens | None: ...
+    @property
+    def claimed_delivered(self) -> Tokens | None: ...
+    @property
+    def estimated_delivered(self) -> Tokens | None: ...
+    @property
+    def delivered(self) -> Tokens: ...
 
 
 class StreamMeter:
@@ -70,6 +84,21 @@ class StreamMeter:
             if kept:
                 out.append(kept)
         return b"".join(out)
+
+    @property
+    def claimed(self) -> Tokens | None:
+        """What the engine says that it generated; None: it has said nothing."""
+        return self.generated if self._total is not None or self._prompt else None
+
+    @property
+    def claimed_delivered(self) -> Tokens | None:
+        """As `delivered`; None: the engine has said nothing of what it used."""
+        return self.delivered if self.claimed is not None else None
+
+    @property
+    def estimated_delivered(self) -> None:
+        """Engines are not estimated: what they do not tell, the gateway counts."""
+        return
 
     @property
     def generated(self) -> Tokens:
@@ -123,7 +152,7 @@ class StreamMeter:
         prompt, completion = counts.get("prompt_tokens") or 0, counts.get("completion_tokens") or 0
         if b'"choices":[]' in event:
             # The sum over all choices, the last chunk of a stream.
-            self._total = Tokens(prompt, completion)
+            self._total = Tokens(prompt, completion, _cached(counts))
             return event if self._keep_usage else b""
         choice = _CHOICE.search(event)
         index = int(choice[1]) if choice else 0
@@ -146,13 +175,19 @@ class StreamMeter:
         return b""
 
 
-def usage_of_answer(body: bytes) -> Tokens:
-    """The usage in a whole answer; zeros where it has none."""
+def usage_of_answer(body: bytes) -> Tokens | None:
+    """The usage in a whole answer; None where it has none."""
     usage = _USAGE.search(body, max(body.rfind(b',"usage":{'), 0))
     if usage is None:
-        return Tokens()
+        return None
     counts = orjson.loads(usage[1])
-    return Tokens(counts.get("prompt_tokens") or 0, counts.get("completion_tokens") or 0)
+    return Tokens(counts.get("prompt_tokens") or 0, counts.get("completion_tokens") or 0, _cached(counts))
+
+
+def _cached(counts: dict[str, Any]) -> int:
+    """Of the prompt's tokens, those that the engine had in its prefix cache; it says so where asked to."""
+    details = counts.get("prompt_tokens_details")
+    return (details.get("cached_tokens") or 0) if isinstance(details, dict) else 0
 
 
 def _payload(event: bytes) -> dict[str, Any]:

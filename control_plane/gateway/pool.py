@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 from control_plane.gateway.connection import Connection, Fault, UpstreamFailed
 from control_plane.gateway.limits import Limits
@@ -20,9 +21,23 @@ _KEEPALIVE = (
 )
 
 
+def upstream_socket(family: int) -> socket.socket:
+    """Not connected yet, with the options that every connection to an upstream has. Raises OSError."""
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        for option in _KEEPALIVE:
+            sock.setsockopt(*option)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 class Pool:
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, peer: str = "the engine") -> None:
+        """`peer`: as in Connection."""
         self._limits = limits
+        self._peer = peer
         self._idle: dict[Place, list[Connection]] = {}
         self._open: dict[Place, set[Connection]] = {}
 
@@ -32,7 +47,7 @@ class Pool:
         connection = None if fresh else self._kept(place)
         if connection is None:
             if len(self._open.get(place, ())) >= self._limits.connections_per_engine:
-                raise UpstreamFailed(Fault.BUSY, "too many connections to this engine are open")
+                raise UpstreamFailed(Fault.BUSY, f"too many connections to {self._peer} are open")
             connection = await self._connect(place)
         connection.take()
         return connection
@@ -65,18 +80,22 @@ class Pool:
         return None
 
     async def _connect(self, place: Place) -> Connection:
+        connection = await self._dial(
+            place, lambda: Connection(self._limits, lambda idle: self._keep(place, idle), self._peer)
+        )
+        self._open.setdefault(place, set()).add(connection)
+        connection.on_closed = lambda closed: self._forget(place, closed)
+        return connection
+
+    async def _dial(self, place: Place, make: Callable[[], Connection]) -> Connection:
+        """A new connection, made by `make`. Raises UpstreamFailed."""
         host, port = place
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         loop = asyncio.get_running_loop()
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        sock = upstream_socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
-            for option in _KEEPALIVE:
-                sock.setsockopt(*option)
             async with asyncio.timeout(self._limits.connect_s):
                 await loop.sock_connect(sock, place)
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self._limits, lambda idle: self._keep(place, idle)), sock=sock
-                )
+                _, connection = await loop.create_connection(make, sock=sock)
         except BaseException as error:
             sock.close()
             if isinstance(error, TimeoutError):
@@ -86,8 +105,6 @@ class Pool:
                 words = f"the engine at {host} port {port} cannot be reached: {error.strerror or error}"
                 raise UpstreamFailed(Fault.CONNECT, words) from None
             raise
-        self._open.setdefault(place, set()).add(connection)
-        connection.on_closed = lambda closed: self._forget(place, closed)
         return connection
 
     def _keep(self, place: Place, connection: Connection) -> None:

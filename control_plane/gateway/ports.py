@@ -1,11 +1,13 @@
 """What the gateway needs of other rooms and of its transport."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Protocol
 
 from control_plane.access import Principal
+from control_plane.economy import Offers, TenantEconomy, Tokens
 from control_plane.fleet import FleetView, TicketKey
-from control_plane.identifiers import AgentId
+from control_plane.gateway.request import InferenceRequest
+from control_plane.identifiers import AgentId, TenantId
 
 
 class Access(Protocol):
@@ -23,6 +25,43 @@ class Fleet(Protocol):
     def on_lost(self, callback: Callable[[AgentId, str], None]) -> None:
         """With the reason: "revoked", or words that begin with "out"."""
         ...
+
+
+class Economy(Protocol):
+    """Who may use what under what terms, from memory."""
+
+    def tenant(self, tenant_id: TenantId) -> TenantEconomy: ...
+
+    def offers(self, tenant_id: TenantId, model: str, now_unix_ms: int) -> Offers: ...
+
+    def priced_models(self) -> frozenset[str]: ...
+
+
+class AnswerText(Protocol):
+    """What a client was given of one answer, kept to be counted."""
+
+    def events(self, data: bytes) -> None:
+        """Whole server-sent events, as they went out."""
+        ...
+
+    def whole(self, body: bytes) -> None:
+        """A whole answer's body."""
+        ...
+
+
+class Counting(Protocol):
+    """The gateway's own count of tokens, with the models' own tokenizers."""
+
+    @property
+    def models(self) -> Container[str]:
+        """Catalogue ids of the models that it can count."""
+        ...
+
+    def text_of(self, request: InferenceRequest) -> AnswerText: ...
+
+    async def prompt_tokens(self, model_id: str, request: InferenceRequest) -> int: ...
+
+    async def count(self, model_id: str, request: InferenceRequest, text: AnswerText) -> Tokens: ...
 
 
 Headers = Sequence[tuple[bytes, bytes]]

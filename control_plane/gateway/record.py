@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from control_plane.access import Principal
-from control_plane.fleet import AgentView
-from control_plane.gateway.metering import NO_TOKENS, Tokens
+from control_plane.economy import Ending, Tokens
+from control_plane.gateway.metering import NO_TOKENS
 from control_plane.gateway.request import InferenceRequest
-from control_plane.identifiers import AttemptId, CallId, TenantId
-from control_plane.router import AnyCandidate, AttemptEnd, Plan, decision_json
+from control_plane.identifiers import AgentId, AttemptId, CallId, TenantId
+from control_plane.router import AnyCandidate, AttemptEnd, AtVendor, Denial, Plan, decision_json
 from control_plane.store.tables import AttemptOutcome, CallOutcome, Purpose, Tier
 
 # Longer than any model's name; what a client made up does not fill the database.
@@ -19,13 +19,27 @@ _MOST_MODEL_CHARACTERS = 200
 class AttemptRecord:
     id: AttemptId
     number: int
-    agent: AgentView
-    tier: Tier
+    candidate: AnyCandidate
     started_unix_ms: int
     outcome: AttemptOutcome = AttemptOutcome.RUNNING
     error: str | None = None
     tokens: Tokens = NO_TOKENS
     ended_unix_ms: int | None = None
+    # The engine began an answer: it has read the prompt.
+    accepted: bool = False
+
+    @property
+    def tier(self) -> Tier:
+        return self.candidate.tier
+
+    @property
+    def agent_id(self) -> AgentId | None:
+        """None: a vendor."""
+        return None if isinstance(self.candidate, AtVendor) else self.candidate.agent.agent_id
+
+    @property
+    def agent_tenant_id(self) -> TenantId | None:
+        return None if isinstance(self.candidate, AtVendor) else self.candidate.agent.tenant_id
 
     def row(self, call_id: CallId) -> dict[str, Any]:
         return {
@@ -33,8 +47,8 @@ class AttemptRecord:
             "call_id": call_id,
             "number": self.number,
             "tier": self.tier,
-            "agent_id": self.agent.agent_id,
-            "agent_tenant_id": self.agent.tenant_id,
+            "agent_id": self.agent_id,
+            "agent_tenant_id": self.agent_tenant_id,
             "outcome": self.outcome,
             "error": self.error,
             "prompt_tokens": self.tokens.prompt,
@@ -42,6 +56,19 @@ class AttemptRecord:
             "started_unix_ms": self.started_unix_ms,
             "ended_unix_ms": self.ended_unix_ms,
         }
+
+    def end(self) -> AttemptEnd:
+        ended = self.ended_unix_ms or self.started_unix_ms
+        return AttemptEnd(self.id, self.agent_id, self.error, float(ended - self.started_unix_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is written of a call at one moment: its row, its attempts' rows, and what becomes of its hold."""
+
+    call: dict[str, Any]
+    attempts: list[dict[str, Any]]
+    ending: Ending | None
 
 
 @dataclass(slots=True)
@@ -58,6 +85,10 @@ class CallRecord:
     http_status: int | None = None
     error_code: str | None = None
     attempts: list[AttemptRecord] = field(default_factory=list)
+    # Pools and vendors of the plan that would not take the call.
+    denials: list[Denial] = field(default_factory=list)
+    # With the outcome: how the last attempt's hold is resolved.
+    ending: Ending | None = None
 
     @property
     def tenant_id(self) -> TenantId:
@@ -74,19 +105,11 @@ class CallRecord:
         attempt.error = error
         attempt.ended_unix_ms = now_ms
 
-    def rows(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The call's row and its attempts' rows as of now."""
+    def entry(self) -> Entry:
+        """As of now."""
         last = self.attempts[-1] if self.attempts else None
-        ends = [
-            AttemptEnd(
-                attempt.id,
-                attempt.agent.agent_id,
-                attempt.error,
-                float((attempt.ended_unix_ms or attempt.started_unix_ms) - attempt.started_unix_ms),
-            )
-            for attempt in self.attempts
-        ]
         tokens = last.tokens if last is not None else NO_TOKENS
+        ends = [attempt.end() for attempt in self.attempts]
         call = {
             "id": self.id,
             "tenant_id": self.tenant_id,
@@ -97,7 +120,7 @@ class CallRecord:
             "streamed": self.request.streamed,
             "outcome": self.outcome,
             "tier": last.tier if last is not None else None,
-            "agent_id": last.agent.agent_id if last is not None else None,
+            "agent_id": last.agent_id if last is not None else None,
             "prompt_tokens": tokens.prompt,
             "completion_tokens": tokens.completion,
             "started_unix_ms": self.started_unix_ms,
@@ -105,6 +128,6 @@ class CallRecord:
             "duration_ms": self.duration_ms,
             "http_status": self.http_status,
             "error_code": self.error_code,
-            "decision": decision_json(self.plan, ends),
+            "decision": decision_json(self.plan, ends, self.denials),
         }
-        return call, [attempt.row(self.id) for attempt in self.attempts]
+        return Entry(call, [attempt.row(self.id) for attempt in self.attempts], self.ending)

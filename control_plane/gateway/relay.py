@@ -1,76 +1,55 @@
-"""Relaying one attempt's answer from an engine to the client, until it has ended one way or another."""
+"""Relaying one attempt's answer to the client, until it has ended one way or another."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-import orjson
+from collections.abc import Callable
 
 from control_plane.gateway.connection import Connection, Fault, UpstreamFailed
 from control_plane.gateway.early import EarlyStart
-from control_plane.gateway.errors import Condition, error_body
-from control_plane.gateway.limits import Limits
-from control_plane.gateway.metering import END_MARKER, StreamMeter, StreamTooLarge, Tokens, usage_of_answer
+from control_plane.gateway.metering import END_MARKER, Meter, StreamTooLarge
 from control_plane.gateway.ports import Client
-
-Settle = Callable[[Tokens], Awaitable[None]]
-
-# Of the client errors that an engine may answer with, those that are the gateway's fault: a ticket that was
-# not accepted, a model that is no longer there, no room.
-_OUR_FAULT = frozenset({401, 403, 404, 405, 408, 421, 425, 429})
+from control_plane.gateway.reading import AnswerBroken, AttemptFailed, Reading
 
 
-class AttemptFailed(Exception):
-    """Nothing of an answer came; another candidate may be tried."""
-
-    def __init__(self, code: str, words: str) -> None:
-        super().__init__(words)
-        self.code = code
-        self.words = words
-
-
-class AnswerBroken(Exception):
-    """The answer ended before its end, after content had gone to the client."""
-
-
-class EngineRefused(Exception):
-    """The engine finds the request itself at fault; no other engine would think otherwise."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__(f"the engine answered {status}")
-        self.status = status
-        self.body = body
-
-
-async def relay_whole(connection: Connection, limits: Limits, settle: Settle) -> bytes:
-    """The body of a whole answer, settled: it may go to the client."""
-    await _accepted(connection, limits, limits.whole_answer_s)
+async def relay_whole(connection: Connection, reading: Reading, on_accepted: Callable[[], None]) -> bytes:
+    """The body of a whole answer: it may go to the client once it is settled."""
+    limits = reading.limits
+    await _accepted(connection, reading, limits.whole_answer_s)
+    on_accepted()
     try:
         body = await connection.read_whole(limits.stream_gap_s, limits.response_body_bytes)
     except UpstreamFailed as failure:
         raise _failed(failure) from None
     connection.release()
-    await settle(usage_of_answer(body))
     return body
 
 
 class StreamRelay:
-    """One attempt's stream. `on_content` is called once, before the first content goes out."""
+    """One attempt's stream."""
 
     def __init__(
-        self, connection: Connection, client: Client, meter: StreamMeter, limits: Limits, early: EarlyStart
+        self, connection: Connection, client: Client, meter: Meter, reading: Reading, early: EarlyStart
     ) -> None:
         self._connection = connection
         self._client = client
-        self._limits = limits
+        self._reading = reading
         self._early = early
         self.meter = meter
 
-    async def run(self, settle: Settle, on_content: Callable[[], None]) -> None:
-        """Returns when the client has the end marker. Raises AttemptFailed, AnswerBroken, EngineRefused,
-        ClientGone."""
-        await _accepted(self._connection, self._limits, self._limits.first_content_s)
+    async def run(
+        self,
+        on_accepted: Callable[[], None],
+        on_content: Callable[[], None],
+        collect: Callable[[bytes], None] | None,
+    ) -> None:
+        """Returns when the client has all but the end marker, which is for end() to send.
+
+        `on_accepted` is called once the engine has begun, `on_content` before the first content goes out,
+        `collect` with all that the client has accepted, whole events. Raises AttemptFailed, AnswerBroken,
+        EngineRefused, ClientGone.
+        """
+        await _accepted(self._connection, self._reading, self._reading.limits.first_content_s)
+        on_accepted()
         if not self._connection.content_type.startswith(b"text/event-stream"):
-            raise AttemptFailed("protocol_error", "the engine did not answer with a stream")
+            raise AttemptFailed("protocol_error", "the answer is no stream")
         while not self.meter.done:
             out = await self._next()
             if not out:
@@ -80,15 +59,19 @@ class StreamRelay:
                 await self._early.begin_content()
             await self._client.send(out)
             self.meter.mark_delivered()
+            if collect is not None:
+                collect(out)
         self._connection.release()
-        await settle(self.meter.generated)
+
+    async def end(self) -> None:
+        """The call is settled: the client may see the end of its answer."""
         if not self._early.content_started:
             await self._early.begin_content()
         await self._client.end(END_MARKER)
 
     async def _next(self) -> bytes:
         """What may go out next, b"" if nothing may yet."""
-        limits, meter = self._limits, self.meter
+        limits, meter = self._reading.limits, self.meter
         try:
             data = await self._connection.read(
                 limits.stream_gap_s if meter.content else limits.first_content_s
@@ -98,51 +81,31 @@ class StreamRelay:
             raise self._broken("answer_too_large", str(error)) from None
         except UpstreamFailed as failure:
             raise self._broken(failure.fault, failure.words) from None
-        if not data:
-            raise self._broken(Fault.LOST, "the engine ended its stream without an end marker")
+        if not data and not meter.done:
+            raise self._broken(Fault.LOST, "the stream ended without an end marker")
         if meter.error is not None and not out:
-            self._raise_engine_error(meter.error)
+            if meter.content:
+                raise AnswerBroken(self._reading.refusals.words(meter.error))
+            raise self._reading.refusals.in_stream(meter.error)
         return out
-
-    def _raise_engine_error(self, error: dict[str, Any]) -> None:
-        code = error.get("code")
-        if isinstance(code, int) and _is_clients(code) and not self.meter.content:
-            raise EngineRefused(code, orjson.dumps({"error": error}))
-        raise self._broken("engine_error", f"the engine reported an error: {error.get('message')}")
 
     def _broken(self, code: str, words: str) -> Exception:
         return AnswerBroken(words) if self.meter.content else AttemptFailed(code, words)
 
 
-async def _accepted(connection: Connection, limits: Limits, limit_s: float) -> None:
+async def _accepted(connection: Connection, reading: Reading, limit_s: float) -> None:
     """Returns when the engine has answered 200."""
     try:
         await connection.headers(limit_s)
         if connection.status == 200:
             return
-        body = await connection.read_whole(limits.stream_gap_s, limits.error_body_bytes)
+        body = await connection.read_whole(reading.limits.stream_gap_s, reading.limits.error_body_bytes)
     except UpstreamFailed as failure:
         raise _failed(failure) from None
     status = connection.status
     connection.release()
-    if _is_clients(status):
-        raise EngineRefused(status, _in_shape(body))
-    raise AttemptFailed(f"engine_{status}", f"the engine answered {status}")
-
-
-def _is_clients(status: int) -> bool:
-    return 400 <= status < 500 and status not in _OUR_FAULT
+    raise reading.refusals.in_answer(status, body)
 
 
 def _failed(failure: UpstreamFailed) -> AttemptFailed:
     return AttemptFailed(failure.fault, failure.words)
-
-
-def _in_shape(body: bytes) -> bytes:
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        value = None
-    if isinstance(value, dict) and isinstance(value.get("error"), dict):
-        return body
-    return error_body(Condition.ENGINE_REFUSED, "the engine refused the request")

@@ -1,65 +1,37 @@
 """The plan of a call: who may serve it, in order, and why nobody else does. Pure."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Generic, TypeAlias, TypeVar, overload
 
-from control_plane.fleet import AgentView, EngineView, FleetView, Health, Liveness
-from control_plane.identifiers import AgentId
-from control_plane.router.facts import CallFacts, CodingCall, GeneralCall, TenantFacts
+from control_plane.economy import LeftOutPool, Pin, PoolOffer
+from control_plane.fleet import Liveness
+from control_plane.router.candidates import (
+    AnyCandidate,
+    AtVendor,
+    LeftOut,
+    OperatorCard,
+    OwnCard,
+    PerimeterCandidate,
+    Reason,
+)
+from control_plane.router.facts import CallFacts, CodingCall, GeneralCall, TenantFacts, World
+from control_plane.router.obstacles import on_it, own_obstacle
+from control_plane.router.seats import any_seat, choose_seats
+from control_plane.store.economy_tables import Overage
 from control_plane.store.tables import Tier
 
-# A card whose queue is this many times longer than what it works on at once gets no more calls …
-QUEUE_PER_RUNNING = 2
-# … but never fewer than this many waiting are accepted.
-QUEUE_LEAST = 8
-
-
-class Reason(StrEnum):
-    """Why a card was left out. Codes are stable: they are stored and shown."""
-
-    NO_ENGINE = "no_engine"
-    OTHER_MODEL = "other_model"
-    OUT_OF_REACH = "out_of_reach"
-    NOT_READY = "not_ready"
-    DRAINING = "draining"
-    CONTEXT_TOO_SMALL = "context_too_small"
-    QUEUE_FULL = "queue_full"
-    UNHEALTHY = "unhealthy"
-
-
-@dataclass(frozen=True, slots=True)
-class OwnCard:
-    """A card of the calling tenant: no price, no hold."""
-
-    agent: AgentView
-    # What the engine calls the model.
-    served_name: str
-    # Calls on it per call that it can work on at once; 1.0 is a full card with no queue.
-    load: float
-
-    @property
-    def tier(self) -> Tier:
-        return Tier.OWN
-
-
-# What a coding call may be served by. Operator-run cards of a hosted pool join here; third-party cards and
-# vendors join AnyCandidate alone, so that no code that handles a coding call's plan can be given one.
-PerimeterCandidate: TypeAlias = OwnCard
-AnyCandidate: TypeAlias = PerimeterCandidate
-
 C_co = TypeVar("C_co", covariant=True)
+Candidate = TypeVar("Candidate", bound=AnyCandidate)
 
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    tier: Tier
-    agent_id: AgentId
-    agent_name: str
-    reason: Reason
-    # For people: what is in the way.
-    words: str
+# Reasons that say nothing of whether the model exists for the tenant.
+_UNRELATED = (
+    Reason.NO_ENGINE,
+    Reason.OTHER_MODEL,
+    Reason.UNPRICED,
+    Reason.NO_CARDS,
+    Reason.EXTERNAL_NOT_ALLOWED,
+    Reason.OVERAGE_STOPS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,83 +43,91 @@ class Plan(Generic[C_co]):
 
     @property
     def model_is_known(self) -> bool:
-        """Whether any card that the tenant may use serves the model, able to take the call or not."""
-        unrelated = (Reason.NO_ENGINE, Reason.OTHER_MODEL)
-        return bool(self.candidates) or any(left.reason not in unrelated for left in self.left_out)
+        """Whether anything that the tenant may use serves the model, able to take the call or not."""
+        return bool(self.candidates) or any(left.reason not in _UNRELATED for left in self.left_out)
 
     @property
     def only_context_is_missing(self) -> bool:
-        """Whether every card that serves the model is too small for this call."""
-        reasons = {left.reason for left in self.left_out} - {Reason.NO_ENGINE, Reason.OTHER_MODEL}
+        """Whether everything that serves the model is too small for this call."""
+        reasons = {left.reason for left in self.left_out}.difference(_UNRELATED)
         return not self.candidates and reasons == {Reason.CONTEXT_TOO_SMALL}
+
+    @property
+    def needs_a_right(self) -> bool:
+        """Whether the model is there for others: a subscription is what the tenant lacks."""
+        reasons = {left.reason for left in self.left_out}.difference(_UNRELATED)
+        return not self.candidates and reasons == {Reason.NOT_ENTITLED}
 
 
 PerimeterPlan: TypeAlias = Plan[PerimeterCandidate]
 OpenPlan: TypeAlias = Plan[AnyCandidate]
 
-_NOTHING_IN_FLIGHT: Mapping[AgentId, int] = {}
+
+@overload
+def plan(call: CodingCall, tenant: TenantFacts, world: World) -> PerimeterPlan: ...
 
 
 @overload
-def plan(
-    call: CodingCall, tenant: TenantFacts, fleet: FleetView, in_flight: Mapping[AgentId, int] = ...
-) -> PerimeterPlan: ...
+def plan(call: GeneralCall, tenant: TenantFacts, world: World) -> OpenPlan: ...
 
 
-@overload
-def plan(
-    call: GeneralCall, tenant: TenantFacts, fleet: FleetView, in_flight: Mapping[AgentId, int] = ...
-) -> OpenPlan: ...
+def plan(call: CallFacts, tenant: TenantFacts, world: World) -> OpenPlan:
+    """Own cards, then the cards of each pool that the tenant may use, then vendors.
 
-
-def plan(
-    call: CallFacts,
-    tenant: TenantFacts,
-    fleet: FleetView,
-    in_flight: Mapping[AgentId, int] = _NOTHING_IN_FLIGHT,
-) -> OpenPlan:
-    """Plans over the tenant's own agents; the size of the fleet beside them costs nothing.
-
-    `in_flight` counts the calls that this process has sent to each agent and not seen end: samples are
-    seconds old, and a burst would all go to the card that was idle in the last one.
+    Looks at the tenant's own agents and at a few of each pool's: the size of the fleet costs nothing.
     """
-    candidates: list[OwnCard] = []
+    if isinstance(call, CodingCall):
+        return _obeying(tenant.pin, _within_perimeter(call, tenant, world))
+    return _obeying(tenant.pin, _open(call, tenant, world))
+
+
+def _within_perimeter(call: CodingCall, tenant: TenantFacts, world: World) -> PerimeterPlan:
+    own, left_out = _own(call, tenant, world)
+    seats: list[OperatorCard] = []
+    for offer in tenant.offers.usable:
+        if not offer.operator_cards.has_other_than(tenant.tenant_id):
+            words = "coding calls are served on operator cards only, and it has none"
+            left_out.append(LeftOut(Tier.POOL, Reason.UNTRUSTED_CARDS, words, pool_name=offer.pool_name))
+            continue
+        found, passed_over = choose_seats(call, tenant, offer, offer.operator_cards, world, OperatorCard)
+        seats += found
+        left_out += passed_over if found else _explained(offer, passed_over)
+    return Plan((*own, *seats), (*left_out, *_pools_left_out(tenant)))
+
+
+def _open(call: CallFacts, tenant: TenantFacts, world: World) -> OpenPlan:
+    own, left_out = _own(call, tenant, world)
+    candidates: list[AnyCandidate] = [*own]
+    for offer in tenant.offers.usable:
+        found, passed_over = choose_seats(call, tenant, offer, offer.cards, world, any_seat)
+        candidates += found
+        left_out += passed_over if found else _explained(offer, passed_over)
+    left_out += _pools_left_out(tenant)
+    vendors, passed_over = _vendors(call, tenant, world)
+    return Plan((*candidates, *vendors), (*left_out, *passed_over))
+
+
+def _explained(offer: PoolOffer, passed_over: list[LeftOut]) -> list[LeftOut]:
+    """Of a pool that has a price for the model: where no card of it says more, the pool itself does."""
+    if any(left.reason not in _UNRELATED for left in passed_over):
+        return passed_over
+    words = "no card of it serves the model now"
+    return [*passed_over, LeftOut(Tier.POOL, Reason.NO_CARD_SERVES_IT, words, pool_name=offer.pool_name)]
+
+
+def _own(call: CallFacts, tenant: TenantFacts, world: World) -> tuple[list[OwnCard], list[LeftOut]]:
+    cards: list[OwnCard] = []
     left_out: list[LeftOut] = []
-    for agent in fleet.by_tenant.get(tenant.tenant_id, ()):
-        sent = in_flight.get(agent.agent_id, 0)
-        obstacle = _obstacle(call, agent, sent)
+    for agent in world.fleet.by_tenant.get(tenant.tenant_id, ()):
+        obstacle = own_obstacle(call, agent, world)
         if obstacle is not None:
-            left_out.append(LeftOut(Tier.OWN, agent.agent_id, agent.name, *obstacle))
+            left_out.append(LeftOut(Tier.OWN, *obstacle, agent.agent_id, agent.name))
         elif agent.engine is not None:
-            load = _on_it(agent.engine, sent) / max(agent.engine.max_running_calls, 1)
-            candidates.append(OwnCard(agent, agent.engine.served_name, load))
-    candidates.sort(key=_preference)
-    return Plan(tuple(candidates), tuple(left_out))
-
-
-def serves(engine: EngineView, model: str) -> bool:
-    """Whether `model`, a served name or a catalogue id, is what this engine runs."""
-    return model in (engine.served_name, engine.model_id)
-
-
-def is_reachable(agent: AgentView) -> bool:
-    """Whether calls may be sent to this agent at all: heard of lately, its engine ready for new ones."""
-    return (
-        agent.liveness in (Liveness.LIVE, Liveness.SUSPECT)
-        and agent.engine is not None
-        and agent.engine.ready
-        and not agent.engine.draining
-    )
-
-
-def unhealthy(agent: AgentView) -> tuple[Reason, str] | None:
-    """Why no pool call may be placed on this agent for its cards' sake; None: nothing of that kind.
-
-    Its owner's own calls are still served there: whether they are is the owner's to decide.
-    """
-    if agent.health is not Health.CRITICAL:
-        return None
-    return Reason.UNHEALTHY, "a card of it is in a critical state; `daalu agents show` says which and why"
+            calls = on_it(agent.engine, world.in_flight.get(agent.agent_id, 0))
+            load = calls / max(agent.engine.max_running_calls, 1)
+            cards.append(OwnCard(agent, agent.engine.served_name, load))
+    cards.sort(key=_preference)
+    return cards, left_out
 
 
 def _preference(candidate: OwnCard) -> tuple[bool, float, str]:
@@ -155,32 +135,85 @@ def _preference(candidate: OwnCard) -> tuple[bool, float, str]:
     return candidate.agent.liveness is not Liveness.LIVE, candidate.load, candidate.agent.agent_id
 
 
-def _on_it(engine: EngineView, sent: int) -> int:
-    return max(engine.running_calls + engine.waiting_calls, sent)
+def _obeying(pin: Pin | None, plan: Plan[Candidate]) -> Plan[Candidate]:
+    if pin is None:
+        return plan
+    kept: list[Candidate] = []
+    left_out: list[LeftOut] = []
+    for candidate in plan.candidates:
+        if _is_pinned(pin, candidate):
+            kept.append(candidate)
+        else:
+            left_out.append(_pinned_elsewhere(pin, candidate))
+    return Plan(tuple(kept), (*plan.left_out, *left_out))
 
 
-def _obstacle(call: CallFacts, agent: AgentView, sent: int) -> tuple[Reason, str] | None:
-    engine = agent.engine
-    if engine is None:
-        return Reason.NO_ENGINE, "it serves no model"
-    if not serves(engine, call.model):
-        return Reason.OTHER_MODEL, f"it serves {engine.served_name}"
-    if agent.liveness is Liveness.NEVER:
-        return Reason.OUT_OF_REACH, "it has not been heard of since the control plane started"
-    if agent.liveness is Liveness.OUT:
-        return Reason.OUT_OF_REACH, "it has not been heard of for 15 s or more"
-    if engine.draining:
-        return Reason.DRAINING, "it is being drained: calls in flight end, new ones are not taken"
-    if not engine.ready:
-        return Reason.NOT_READY, engine.detail or "its engine is not ready"
-    needed = call.prompt_tokens_at_least + (call.max_tokens or 1)
-    if needed > engine.context_tokens:
-        return (
-            Reason.CONTEXT_TOO_SMALL,
-            f"at least {needed} tokens are needed, its context has {engine.context_tokens}",
-        )
-    waiting = max(engine.waiting_calls, sent - engine.max_running_calls)
-    limit = max(QUEUE_LEAST, QUEUE_PER_RUNNING * engine.max_running_calls)
-    if waiting >= limit:
-        return Reason.QUEUE_FULL, f"{waiting} calls wait for it already, its limit is {limit}"
-    return None
+def _is_pinned(pin: Pin, candidate: AnyCandidate) -> bool:
+    if candidate.tier is not pin.tier:
+        return False
+    if isinstance(candidate, AtVendor):
+        return True
+    pool_id = None if isinstance(candidate, OwnCard) else candidate.offer.pool_id
+    return pin.pool_id in (None, pool_id) and pin.agent_id in (None, candidate.agent.agent_id)
+
+
+def _pinned_elsewhere(pin: Pin, candidate: AnyCandidate) -> LeftOut:
+    words = f"an administrator pinned these calls to the tier {pin.tier}"
+    if pin.pool_id is not None or pin.agent_id is not None:
+        words += f" ({pin.agent_id or pin.pool_id})"
+    if isinstance(candidate, AtVendor):
+        return LeftOut(candidate.tier, Reason.PINNED_ELSEWHERE, words)
+    agent = candidate.agent
+    pool = None if isinstance(candidate, OwnCard) else candidate.offer.pool_name
+    return LeftOut(candidate.tier, Reason.PINNED_ELSEWHERE, words, agent.agent_id, agent.name, pool)
+
+
+_WORDS = {
+    Reason.UNPRICED: "the model has no price in it, so it is not served there",
+    Reason.NO_CARDS: "it has no cards but your own",
+    Reason.UNTRUSTED_CARDS: "its cards are other tenants', and your trust policy admits operator cards only",
+}
+
+
+def _pools_left_out(tenant: TenantFacts) -> list[LeftOut]:
+    if tenant.offers.not_entitled:
+        words = "pools serve the model to subscribers, and you have no subscription"
+        return [LeftOut(Tier.POOL, Reason.NOT_ENTITLED, words)]
+    return [_pool_left_out(left) for left in tenant.offers.left_out]
+
+
+def _pool_left_out(left: LeftOutPool) -> LeftOut:
+    reason = Reason(left.reason.value)
+    return LeftOut(Tier.POOL, reason, _WORDS[reason], pool_name=left.pool_name)
+
+
+def _vendors(call: CallFacts, tenant: TenantFacts, world: World) -> tuple[list[AtVendor], list[LeftOut]]:
+    if not world.vendors:
+        return [], []
+    policy = tenant.external
+    if not policy.allowed or not policy.monthly_cap_micro_usd:
+        words = "vendors are not allowed for this tenant" if not policy.allowed else "the spend cap is 0"
+        return [], [LeftOut(Tier.EXTERNAL, Reason.EXTERNAL_NOT_ALLOWED, words)]
+    # A plan whose overage policy is `stop` ends the call at its pool, whatever the reason for that.
+    for offer in tenant.offers.usable:
+        if offer.plan.overage is Overage.STOP:
+            words = f"the plan {offer.plan.name!r} stops where its pool cannot serve"
+            return [], [LeftOut(Tier.EXTERNAL, Reason.OVERAGE_STOPS, words)]
+    vendors: list[AtVendor] = []
+    left_out: list[LeftOut] = []
+    for model in world.vendors:
+        needed = call.prompt_tokens_at_least + (call.max_tokens or 1)
+        if not call.text_only:
+            left_out.append(LeftOut(Tier.EXTERNAL, Reason.NOT_TEXT, f"{model.vendor} is sent text only"))
+        elif model.vendor in world.broken:
+            words = f"{model.vendor} failed several times in a row just now, and is left alone for a while"
+            left_out.append(LeftOut(Tier.EXTERNAL, Reason.BREAKER_OPEN, words))
+        elif needed > model.context_tokens:
+            words = f"at least {needed} tokens are needed, {model.vendor} takes {model.context_tokens}"
+            left_out.append(LeftOut(Tier.EXTERNAL, Reason.CONTEXT_TOO_SMALL, words))
+        elif call.max_tokens is not None and call.max_tokens > model.max_output_tokens:
+            words = f"{model.vendor} answers with at most {model.max_output_tokens} tokens"
+            left_out.append(LeftOut(Tier.EXTERNAL, Reason.CONTEXT_TOO_SMALL, words))
+        else:
+            vendors.append(AtVendor(model, policy))
+    return vendors, left_out

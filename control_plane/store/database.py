@@ -1,7 +1,7 @@
 """The database: reads from any thread, writes through one writer that commits in groups."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from sqlmodel import Session, create_engine
 from control_plane.store.writer import Writer
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 # How long a statement waits for another process's lock before it fails.
 SQLITE_BUSY_TIMEOUT_MS = 10_000
@@ -91,9 +92,13 @@ class Store:
         """
         return await self._writer.submit_awaited(unit)
 
-    def write_item(self, save_all: Callable[[Session, list[T]], None], item: T) -> "asyncio.Future[None]":
-        """`write` for records of which many come at once: `save_all` gets those of one group together, so
-        that it can write them with few statements."""
+    def write_item(self, save_all: Callable[[Session, list[T]], Sequence[R]], item: T) -> "asyncio.Future[R]":
+        """`write` for items of which many come at once: `save_all` gets those of one group together, so that
+        it can write them with few statements, and returns a result for each, in their order.
+
+        Where it raises, each item is written alone, and fails alone. Items of two functions that wait at the
+        same time may be written in either order.
+        """
         return self._writer.submit_item(save_all, item)
 
     def write_now(self, unit: Callable[[Session], T]) -> T:

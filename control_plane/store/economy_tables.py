@@ -60,6 +60,13 @@ class Account(StrEnum):
     PAYABLE = "payable"
 
 
+class Measure(StrEnum):
+    """Which tokens of its calls a provider claimed too many of."""
+
+    PROMPT = "prompt"
+    COMPLETION = "completion"
+
+
 class TenantPolicy(SQLModel, table=True):
     """What the operator and the tenant decided about a tenant; no row means the defaults of these fields."""
 
@@ -322,12 +329,39 @@ class LedgerEntry(SQLModel, table=True):
 
 
 class StatementPaid(SQLModel, table=True):
-    """The operator saw a tenant's month paid; its providers' held credit was released with this row."""
+    """The operator saw a tenant's month paid; its providers' held credit was released with this row, but for
+    that of flagged cards."""
 
     __tablename__ = "statement_paid"
     tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
     month: str = Field(primary_key=True)
     charge_pico_usd: int = Field(sa_column=big())
-    # None: no credit was held for it.
+    # None: no credit was released with it.
     release_id: str | None = Field(default=None, foreign_key="ledger_transaction.id")
     paid_unix_ms: int = Field(sa_column=ms())
+
+
+class ProviderFlag(SQLModel, table=True):
+    """A card's engine claimed more tokens than were counted; its held credit stays held until cleared.
+
+    The numbers are those that it was flagged by.
+    """
+
+    __tablename__ = "provider_flag"
+    __table_args__ = (
+        Index(
+            "provider_flag_open",
+            "agent_id",
+            unique=True,
+            sqlite_where=text("cleared_unix_ms IS NULL"),
+            postgresql_where=text("cleared_unix_ms IS NULL"),
+        ),
+    )
+    agent_id: str = Field(primary_key=True, foreign_key="agent.id")
+    since_unix_ms: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    tenant_id: str = Field(foreign_key="tenant.id", index=True)
+    measure: str
+    calls: int
+    claimed_tokens: int = Field(sa_column=big())
+    counted_tokens: int = Field(sa_column=big())
+    cleared_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))

@@ -249,3 +249,28 @@ class Change(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     kind: str
     subject: str
+
+
+class RoutePin(SQLModel, table=True):
+    """An administrator's word on where a tenant's calls of a model or a purpose go, until it ends."""
+
+    __tablename__ = "route_pin"
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id", index=True)
+    model: str | None = None
+    purpose: str | None = None
+    tier: str
+    pool_id: str | None = Field(default=None, foreign_key="pool.id")
+    agent_id: str | None = Field(default=None, foreign_key="agent.id")
+    created_unix_ms: int = Field(sa_column=ms())
+    ended_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))
+
+
+class Process(SQLModel, table=True):
+    """A process that serves calls, from its start to its end. One that died has no end, and is not seen."""
+
+    __tablename__ = "process"
+    id: str = Field(primary_key=True)
+    started_unix_ms: int = Field(sa_column=ms())
+    seen_unix_ms: int = Field(sa_column=ms())
+    ended_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))

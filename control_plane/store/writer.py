@@ -8,9 +8,10 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine
@@ -21,6 +22,7 @@ from control_plane.store.delivery import Delivery, Inbox, ToLoop, ToThread
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 # A group this large is flushed without taking more: it bounds the wait of its first member.
 MAX_GROUP = 256
@@ -44,7 +46,7 @@ class _Job:
     delivery: Delivery
     unit: Callable[[Session], Any] | None = None
     # In place of a unit: one of the items that `save_all` writes together.
-    save_all: Callable[[Session, list[Any]], None] | None = None
+    save_all: Callable[[Session, list[Any]], Sequence[Any]] | None = None
     item: Any = None
 
 
@@ -87,9 +89,15 @@ class Writer:
         self._put(_Job(delivery, unit))
         return delivery.future
 
-    def submit_item(self, save_all: Callable[[Session, list[T]], None], item: T) -> "asyncio.Future[None]":
-        """`submit_awaited` for a unit that does `save_all(session, [item])`: neighbours in a group with the
-        same `save_all` are one call of it, with all their items in the order in which they came."""
+    def submit_item(
+        self, save_all: Callable[[Session, list[T]], Sequence[R]], item: T
+    ) -> "asyncio.Future[R]":
+        """`submit_awaited` for a unit that does `save_all(session, [item])` and returns its one result: the
+        items of a group with the same `save_all` are one call of it, in the order in which they came.
+
+        Items of different functions may change places in their group, but not with a unit: who needs an
+        order waits for the first, or withdraws it.
+        """
         delivery = self._to_loop()
         self._put(_Job(delivery, save_all=save_all, item=item))
         return delivery.future
@@ -126,7 +134,7 @@ class Writer:
         last = False
         while not last and (job := self._jobs.get()) is not None:
             group, last = self._gather(job)
-            taken = [job for job in group if job.delivery.begin()]
+            taken = _arranged([job for job in group if job.delivery.begin()])
             if taken:
                 self._commit(taken)
                 for inbox in self._inboxes.values():
@@ -188,8 +196,7 @@ class Writer:
                 job, end = group[index], _batch_end(group, index)
                 try:
                     if job.save_all is not None:
-                        job.save_all(session, [member.item for member in group[index:end]])
-                        results += [None] * (end - index)
+                        results += _saved(job.save_all, session, [member.item for member in group[index:end]])
                     elif job.unit is not None:
                         results.append(job.unit(session))
                     session.flush()
@@ -205,10 +212,32 @@ class Writer:
             return results
 
 
+def _arranged(group: list[_Job]) -> list[_Job]:
+    """With the items of one function side by side, in the place of the first; units stay where they are."""
+    arranged: list[_Job] = []
+    batches: dict[Any, list[_Job]] = {}
+    for job in group:
+        if job.save_all is not None:
+            batches.setdefault(job.save_all, []).append(job)
+            continue
+        arranged += [*chain.from_iterable(batches.values()), job]
+        batches.clear()
+    return [*arranged, *chain.from_iterable(batches.values())]
+
+
+def _saved(
+    save_all: Callable[[Session, list[Any]], Sequence[Any]], session: Session, items: list[Any]
+) -> Sequence[Any]:
+    results = save_all(session, items)
+    if len(results) != len(items):
+        raise TypeError(f"{len(items)} items were written together, with {len(results)} results")
+    return results
+
+
 def _batch_end(group: list[_Job], index: int) -> int:
     """The end of the batch that begins at `index`; a unit is a batch of its own."""
     save_all, end = group[index].save_all, index + 1
-    while save_all is not None and end < len(group) and group[end].save_all is save_all:
+    while save_all is not None and end < len(group) and group[end].save_all == save_all:
         end += 1
     return end
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.support.engine_model import MODEL_ID, SERVED_NAME, tiny_model
+from tests.support.engine_model import MODEL_ID, SERVED_NAME, TinyModel, tiny_model
 from tests.support.engine_probe import EngineProbe
 from tests.support.machine import cache, engine_python
 from tests.support.netlab import Lab
@@ -34,6 +34,7 @@ ORDER = (
     "test_telemetry",
     "test_client_gone",
     "test_memory",
+    "test_economy",
     "test_crashes",
     "test_revocation",
 )
@@ -60,6 +61,8 @@ class World:
     owner: Site
     neighbour: Site
     engine: RecordedEngine
+    models: Path
+    catalogue: Path
     probe: EngineProbe
     owner_key: str
     neighbour_key: str
@@ -69,12 +72,13 @@ class World:
 def world() -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="daalu-e2e-") as name, Lab() as lab:
         directory, tiny = Path(name), tiny_model()
+        catalogue = _with_tokenizer(tiny, directory / "catalogue")
         engine = RecordedEngine(directory, engine_python())
-        with System(lab, Internet(lab), directory, catalogue=tiny.catalogue) as system:
+        with System(lab, Internet(lab), directory, catalogue=catalogue) as system:
             system.start()
             for tenant in ("owner", "neighbour"):
                 system.control.create_tenant(tenant)
-            options = AgentOptions(engine_python=engine.python, models=tiny.models, catalogue=tiny.catalogue)
+            options = AgentOptions(engine_python=engine.python, models=tiny.models, catalogue=catalogue)
             owner, neighbour = (system.new_site(name, options) for name in ("alpha", "beta"))
             system.join(owner, "owner")
             system.join(neighbour, "neighbour")
@@ -85,12 +89,24 @@ def world() -> Iterator[World]:
                     owner,
                     neighbour,
                     engine,
+                    tiny.models,
+                    catalogue,
                     _probe(system, owner),
                     system.control.create_key("owner"),
                     system.control.create_key("neighbour"),
                 )
             finally:
                 _keep_logs(directory)
+
+
+def _with_tokenizer(tiny: TinyModel, catalogue: Path) -> Path:
+    """A catalogue with what the control plane counts tokens by."""
+    shutil.copytree(tiny.catalogue, catalogue)
+    files = catalogue / "tokenizers" / MODEL_ID
+    files.mkdir(parents=True)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(tiny.models / MODEL_ID / name, files / name)
+    return catalogue
 
 
 def _keep_logs(directory: Path) -> None:

@@ -54,7 +54,7 @@ class Site:
         """Puts another release in its place. Agents are out for as long as the restart takes."""
         self.served.unlink()
         self.served.symlink_to(release)
-        self.control.restart_serve()
+        self.control.restart()
 
     def line_to(self, url: str, options: str = OPTIONS) -> str:
         """The true release's line, to somebody else who holds the control plane's TLS key."""

@@ -1,10 +1,12 @@
 """A small economy in a store: an operator, a provider, consumers, a pool with a price; calls in it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlmodel import Session
 
 from control_plane.economy import (
+    CardRing,
     ExternalPolicy,
     Held,
     NewTerms,
@@ -16,6 +18,7 @@ from control_plane.economy import (
     QuotaExceeded,
     VendorPlace,
     hold,
+    hold_all,
 )
 from control_plane.identifiers import AgentId, ApiKeyId, AttemptId, CallId, PlanId, PoolId, TenantId
 from control_plane.store.economy_tables import Billing, Overage, Plan, Pool, PoolKind, TenantPolicy
@@ -37,7 +40,10 @@ CONSUMERS_AGENT = AgentId("agt-consumer")
 
 
 def offer(plan: PlanTerms = INVOICED, share_basis_points: int = 7_001) -> PoolOffer:
-    return PoolOffer(POOL, "shared", PoolKind.PROVIDER, plan, True, CARDS, PRICE, share_basis_points)
+    operators = CardRing((OPERATORS_CARD,))
+    return PoolOffer(
+        POOL, "shared", PoolKind.PROVIDER, plan, True, CardRing(CARDS), operators, PRICE, share_basis_points
+    )
 
 
 def add_economy(session: Session) -> None:
@@ -105,27 +111,27 @@ class Dispatch:
     def attempt_id(self) -> AttemptId:
         return AttemptId(f"att-{self.number}")
 
-    def __call__(self, session: Session) -> Held | QuotaExceeded:
-        """A unit of work: the hold, with the call's and the attempt's rows."""
-        return hold(
-            session,
-            NewTerms(
-                attempt_id=self.attempt_id,
-                call_id=self.call_id,
-                tenant_id=CONSUMER,
-                api_key_id=ApiKeyId("key-consumer"),
-                model="tiny",
-                place=self.place,
-                prompt_tokens=self.prompt_tokens,
-                max_tokens=self.max_tokens,
-                choices=self.choices,
-                shrinkable=self.shrinkable,
-                now_unix_ms=self.now_unix_ms,
-            ),
-            self._save,
+    @property
+    def terms(self) -> NewTerms:
+        return NewTerms(
+            attempt_id=self.attempt_id,
+            call_id=self.call_id,
+            tenant_id=CONSUMER,
+            api_key_id=ApiKeyId("key-consumer"),
+            model="tiny",
+            place=self.place,
+            prompt_tokens=self.prompt_tokens,
+            max_tokens=self.max_tokens,
+            choices=self.choices,
+            shrinkable=self.shrinkable,
+            now_unix_ms=self.now_unix_ms,
         )
 
-    def _save(self, session: Session) -> None:
+    def __call__(self, session: Session) -> Held | QuotaExceeded:
+        """A unit of work: the hold, with the call's and the attempt's rows."""
+        return hold(session, self.terms, self.save)
+
+    def save(self, session: Session) -> None:
         pool = isinstance(self.place, PoolPlace)
         add_attempt(
             session,
@@ -135,6 +141,16 @@ class Dispatch:
             card=self.place.card if isinstance(self.place, PoolPlace) else None,
             now_unix_ms=self.now_unix_ms,
         )
+
+
+def dispatch_all(session: Session, dispatches: Sequence[Dispatch]) -> list[Held | QuotaExceeded]:
+    """The same for several, in one batch."""
+
+    def save(session: Session, held: list[Dispatch]) -> None:
+        for each in held:
+            each.save(session)
+
+    return hold_all(session, [(each.terms, each) for each in dispatches], save)
 
 
 def in_pool(

@@ -11,16 +11,23 @@ import uvicorn
 from sqlmodel import col, select
 
 from control_plane.access import Principal
+from control_plane.catalogue import ModelNames
+from control_plane.economy import EconomyIndex
 from control_plane.fleet import AgentView, EngineView, FleetView, Liveness, TicketKey
-from control_plane.gateway import Gateway, Limits
+from control_plane.gateway import Gateway, Limits, NoCounting, Rooms
+from control_plane.gateway.ports import Counting
 from control_plane.identifiers import AgentId, ApiKeyId, TenantId
 from control_plane.store import Store
 from control_plane.store.tables import Agent, ApiKey, Attempt, Call, Purpose, Tenant
+from control_plane.vendors import Vendors
 
 TENANT = TenantId("ten-a")
 OTHER_TENANT = TenantId("ten-b")
 KEY = "daalu-key-general"
 CODING_KEY = "daalu-key-coding"
+# Of OTHER_TENANT.
+OTHER_KEY = "daalu-key-of-another"
+OTHER_CODING_KEY = "daalu-key-of-another-coding"
 TICKET_KEY = TicketKey(3, b"k" * 32)
 
 
@@ -60,6 +67,9 @@ def fleet_view(*agents: AgentView) -> FleetView:
     return FleetView({agent.agent_id: agent for agent in agents}, by_tenant)
 
 
+NAMES = ModelNames({"tiny-random-llama": "tiny", "alias-of-tiny": "tiny"})
+
+
 class FixedFleet:
     """The fleet's face towards the gateway, with a view that tests replace."""
 
@@ -79,32 +89,44 @@ class FixedFleet:
             callback(AgentId(f"agt-{name}"), reason)
 
 
+_KEYS = {
+    KEY: (TENANT, Purpose.GENERAL),
+    CODING_KEY: (TENANT, Purpose.CODING),
+    OTHER_KEY: (OTHER_TENANT, Purpose.GENERAL),
+    OTHER_CODING_KEY: (OTHER_TENANT, Purpose.CODING),
+}
+
+
+def key_id(tenant_id: TenantId, purpose: Purpose) -> ApiKeyId:
+    return ApiKeyId(f"key-{purpose}" if tenant_id == TENANT else f"key-{tenant_id}-{purpose}")
+
+
 class FixedAccess:
-    """Two keys of one tenant."""
+    """Two keys of each of two tenants."""
 
     def authenticate(self, token: str) -> Principal | None:
-        purpose = {KEY: Purpose.GENERAL, CODING_KEY: Purpose.CODING}.get(token)
-        if purpose is None:
+        if token not in _KEYS:
             return None
-        return Principal(TENANT, "acme", ApiKeyId(f"key-{purpose}"), purpose)
+        tenant_id, purpose = _KEYS[token]
+        return Principal(tenant_id, "acme", key_id(tenant_id, purpose), purpose)
 
 
 def fill(store: Store, agents: Sequence[AgentView]) -> None:
     """The rows that calls refer to."""
-    for tenant in (TENANT, OTHER_TENANT):
+    for tenant in {TENANT, OTHER_TENANT, *(agent.tenant_id for agent in agents)}:
         row = Tenant(id=tenant, name=tenant, created_unix_ms=1)
         store.write_now(lambda session, row=row: session.add(row))  # type: ignore[misc]
     rows: list[Any] = [
         ApiKey(
-            id=f"key-{purpose}",
-            tenant_id=TENANT,
+            id=key_id(tenant_id, purpose),
+            tenant_id=tenant_id,
             name=purpose,
             hint="daalu",
-            hash_sha256=purpose.encode(),
+            hash_sha256=token.encode(),
             purpose=purpose,
             created_unix_ms=1,
         )
-        for purpose in Purpose
+        for token, (tenant_id, purpose) in _KEYS.items()
     ]
     rows += [
         Agent(
@@ -134,6 +156,7 @@ class Front:
     gateway: Gateway
     fleet: FixedFleet
     store: Store
+    economy: EconomyIndex
     fallback_paths: list[str] = field(default_factory=list)
 
     async def calls(self) -> list[Call]:
@@ -165,9 +188,23 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(store: Store, *agents: AgentView, limits: Limits | None = None) -> AsyncIterator[Front]:
-    fill(store, agents)
+async def serving(
+    store: Store,
+    *agents: AgentView,
+    limits: Limits | None = None,
+    counting: Counting | None = None,
+    vendors: Vendors | None = None,
+    rows: bool = True,
+    processes: Callable[[], int] = lambda: 1,
+) -> AsyncIterator[Front]:
+    """The economy is the store's, read again with `front.economy.refresh()`. `rows`: writes those that calls
+    refer to; where another gateway serves from the same store they are there."""
+    if rows:
+        fill(store, agents)
     fleet = FixedFleet(*agents)
+    economy = EconomyIndex(store)
+    await economy.refresh()
+    rooms = Rooms(FixedAccess(), fleet, economy, counting or NoCounting(), NAMES, vendors or Vendors())
     paths: list[str] = []
 
     async def fallback(scope: Any, receive: Any, send: Any) -> None:
@@ -176,7 +213,7 @@ async def serving(store: Store, *agents: AgentView, limits: Limits | None = None
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    gateway = Gateway(store, FixedAccess(), fleet, fallback, secret=b"s" * 32, limits=limits)
+    gateway = Gateway(store, rooms, fallback, secret=b"s" * 32, limits=limits, processes=processes)
     config = uvicorn.Config(gateway, http="httptools", lifespan="off", log_level="warning", access_log=False)
     server = _Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -185,7 +222,7 @@ async def serving(store: Store, *agents: AgentView, limits: Limits | None = None
         serving_task = asyncio.create_task(server.serve([listening]))
         try:
             await asyncio.wait_for(server.ready.wait(), 10)
-            yield Front(f"http://127.0.0.1:{port}", gateway, fleet, store, paths)
+            yield Front(f"http://127.0.0.1:{port}", gateway, fleet, store, economy, paths)
         finally:
             server.should_exit = True
             await asyncio.wait([serving_task], timeout=10)

@@ -6,6 +6,7 @@ vLLM's, and the tests end to end run the same calls against a real one.
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -149,9 +150,10 @@ async def well_behaved(exchange: Exchange) -> None:
 
 @dataclass
 class ScriptedEngine:
-    """Answers each request with the next script, and well once they are used up."""
+    """Answers each request with the next script, and as it does `otherwise` once they are used up."""
 
     scripts: list[Script] = field(default_factory=list)
+    otherwise: Script = well_behaved
     received: list[Exchange] = field(default_factory=list)
     connections: int = 0
     port: int = 0
@@ -169,7 +171,7 @@ class ScriptedEngine:
                 async with self.arrived:
                     self.received.append(exchange)
                     self.arrived.notify_all()
-                script = self.scripts.pop(0) if self.scripts else well_behaved
+                script = self.scripts.pop(0) if self.scripts else self.otherwise
                 watching = asyncio.create_task(_watch(reader, exchange))
                 try:
                     await script(exchange)
@@ -200,14 +202,19 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> E
         return None
     first, *lines = head.strip().split("\r\n")
     method, path, _ = first.split(" ")
-    headers = dict(line.split(": ", 1) for line in lines)
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return Exchange(method, path, headers, body, writer, asyncio.Event())
 
 
 @asynccontextmanager
-async def scripted_engine(*scripts: Script) -> AsyncIterator[ScriptedEngine]:
-    engine = ScriptedEngine(list(scripts))
+async def scripted_engine(
+    *scripts: Script,
+    otherwise: Script = well_behaved,
+    listen: tuple[str, int] = ("127.0.0.1", 0),
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[ScriptedEngine]:
+    engine = ScriptedEngine(list(scripts), otherwise)
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -215,7 +222,7 @@ async def scripted_engine(*scripts: Script) -> AsyncIterator[ScriptedEngine]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=32 * 1024 * 1024)
+    server = await asyncio.start_server(accept, *listen, limit=32 * 1024 * 1024, ssl=tls)
     engine.port = server.sockets[0].getsockname()[1]
     try:
         yield engine

@@ -28,6 +28,8 @@ class Network(Protocol):
 
     def customer(self, name: str) -> Customer: ...
 
+    def server(self, name: str) -> tuple[Host, str]: ...
+
 
 class Internet:
     """A router in the middle; control plane, clients and customers' gateways hang off it.
@@ -41,6 +43,7 @@ class Internet:
         """`on_machine`: control plane and clients run on this machine itself, beside the namespaces."""
         self._lab = lab
         self._numbers = itertools.count(1)
+        self._servers = itertools.count(80)
         self._router = lab.host("internet")
         lab.forward(self._router)
         if on_machine:
@@ -62,6 +65,11 @@ class Internet:
             host, self._lab.nat(host, gateway, self._router, inner="192.168.50.0/24", outer=outer)
         )
 
+    def server(self, name: str) -> tuple[Host, str]:
+        """A host that anybody reaches, and its address."""
+        host = self._lab.host(name)
+        return host, self._attach(host, f"198.18.{next(self._servers)}.0/24")
+
     def _attach(self, host: Host, network: str) -> str:
         link = self._lab.connect(self._router, host, network)
         self._lab.route(host, link.a_address)
@@ -79,6 +87,10 @@ class Loopback:
 
     def customer(self, name: str) -> Customer:
         return Customer(self._machine, None)
+
+    def server(self, name: str) -> tuple[Host, str]:
+        """A host that anybody reaches, and its address."""
+        return self._machine, self.control_address
 
 
 def _masquerade(interface: str) -> str:

@@ -87,8 +87,8 @@ class ControlPlane:
             self.hub.wait_until(self._has_interface, "the hub has its interface", timeout_s=START_TIMEOUT_S)
         self.serve.wait_until(self._answers, "the control plane answers", timeout_s=START_TIMEOUT_S)
 
-    def restart_serve(self) -> None:
-        """The hub goes on."""
+    def restart(self) -> None:
+        """`daalu serve` alone; the hub and its tunnels go on."""
         self.serve.stop()
         self.serve.start()
         self.serve.wait_until(self._answers, "the control plane answers", timeout_s=START_TIMEOUT_S)

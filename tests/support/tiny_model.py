@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import torch  # type: ignore[import-not-found]
-from tokenizers import (  # type: ignore[import-not-found]
+from tokenizers import (
     Tokenizer,
     decoders,
     models,

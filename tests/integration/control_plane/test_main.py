@@ -97,6 +97,17 @@ def test_a_database_of_a_newer_version_is_left_alone(plane: ControlPlane) -> Non
         assert result.stderr.count("\n") == 1
 
 
+def test_vendors_with_a_fault_stop_the_start_with_one_line_that_has_no_key(plane: ControlPlane) -> None:
+    (plane.data / "vendors.toml").write_text('[[vendor]]\nname = "x"\nbase_url = "https://x"\nkey = "sk-x"\n')
+    result = daalu("serve", "--data", str(plane.data))
+    assert result.returncode == 1
+    assert "vendors.toml: vendor x: key must not stand in this file" in result.stderr
+    assert "sk-x" not in result.stderr
+    assert result.stderr.count("\n") == 1
+    elsewhere = daalu("serve", "--data", str(plane.data), "--vendors", str(plane.data / "none.toml"))
+    assert "none.toml is not there" in elsewhere.stderr
+
+
 def test_a_part_that_ends_stops_everything_with_one_line(plane: ControlPlane) -> None:
     program = (
         "import control_plane.main as main\n"

@@ -27,6 +27,7 @@ def _settings(data: Path) -> Settings:
         hub_interface="daalu-hub",
         allow_direct=True,
         catalogue=Path("/srv/models"),
+        vendors=Path("/srv/vendors.toml"),
     )
 
 

@@ -263,7 +263,7 @@ async def test_a_killed_engine_is_started_again_and_its_call_accounted_for(life:
         response.readline()
         os.kill(before.process.pid, signal.SIGKILL)
         eventually(
-            lambda: life.sample().get("phase") != "ENGINE_PHASE_READY", "the loss is seen", timeout_s=2
+            lambda: life.sample().get("phase") != "ENGINE_PHASE_READY", "the loss is seen", timeout_s=20
         )
     eventually(lambda: not session_members(before.process), "its orphans end", timeout_s=20)
     life.wait_ready()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from control_plane.config import load_settings
 from tests.support.control_plane import daalu, initialised
 
 _SECRETS = ["authority/root.key", "tls/server.key", "hub/private.key", "ticket-secret", "operator-token"]
@@ -79,3 +80,10 @@ def test_flags_that_differ_from_what_is_written_are_refused(tmp_path: Path) -> N
     result = daalu("init", "--data", str(data), "--hub-port", "1234")
     assert result.returncode == 1
     assert "--hub-port differs from" in result.stderr
+
+
+def test_files_named_by_a_flag_are_written_so_that_they_are_found_from_anywhere(tmp_path: Path) -> None:
+    data = tmp_path / "d"
+    result = daalu("init", "--data", str(data), "--public-url", "https://x", "--vendors", "vendors.toml")
+    assert result.returncode == 0, result.stderr
+    assert load_settings(data).vendors == Path("vendors.toml").absolute()

@@ -1,34 +1,34 @@
 """Whatever happens to calls in whatever order, every invariant of the money holds after each step."""
 
-import shutil
-import tempfile
-from pathlib import Path
-
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
-from sqlmodel import select
+from sqlalchemy import text
+from sqlmodel import Session, select
 
 from control_plane.access import Duplicate, Invalid, Unknown
 from control_plane.economy import (
     Held,
     NothingHeld,
+    Settled,
     SettleFacts,
     Tokens,
+    Voided,
     checkpoint,
+    clear_flag,
     credits_of_cards,
     mark_paid,
     reap_holds,
     reverse,
     settle,
+    settle_all,
     statements,
     verify,
     void,
 )
 from control_plane.store import Store
-from control_plane.store.economy_tables import UsageRecord
-from control_plane.store.tables import Receipt
+from control_plane.store.economy_tables import Measure, ProviderFlag, UsageRecord
+from control_plane.store.tables import Agent, Receipt
 from tests.support.economy import (
     CARDS,
     CONSUMER,
@@ -38,6 +38,7 @@ from tests.support.economy import (
     Dispatch,
     add_economy,
     at_vendor,
+    dispatch_all,
     in_pool,
 )
 
@@ -45,24 +46,26 @@ _TOKENS = st.builds(Tokens, st.integers(0, 300), st.integers(0, 300), st.integer
 _MONTH_MS = 30 * 86_400_000
 
 
+# What calls leave behind, in an order in which it can be deleted.
+_TABLES = (
+    "provider_flag", "statement_paid", "ledger_entry", "ledger_transaction", "usage_record", "attempt_terms",
+    "quota_month", "external_month", "receipt", "attempt", "call", "audit",
+)  # fmt: skip
+
+
 class Books(RuleBasedStateMachine):
-    template: Path
+    store: Store
     calls = Bundle("calls")
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="daalu-books-"))
-        shutil.copy(self.template, self.directory / "daalu.db")
-        self.store = Store(f"sqlite:///{self.directory / 'daalu.db'}")
+        self.store.write_now(_empty)
         self.number = 0
         self.now_ms = NOVEMBER_MS
         # What the ledger should come to: per attempt, the charge and credit told when it was settled.
         self.charged: dict[str, tuple[int, int]] = {}
         self.reversed: set[str] = set()
-
-    def teardown(self) -> None:
-        self.store.close()
-        shutil.rmtree(self.directory)
+        self.flagged: set[str] = set()
 
     @rule(
         target=calls,
@@ -81,6 +84,44 @@ class Books(RuleBasedStateMachine):
                 choices=choices, shrinkable=shrinkable, now_unix_ms=self.now_ms,
             )
         )  # fmt: skip
+
+    @rule(
+        target=calls,
+        wanted=st.lists(
+            st.tuples(
+                st.sampled_from([FREE, INVOICED]), st.sampled_from(CARDS), st.integers(0, 200), st.booleans(),
+                st.none() | st.integers(0, 300),
+            ),
+            min_size=1, max_size=9,
+        ),
+    )  # fmt: skip
+    def dispatch_a_group(self, wanted):  # type: ignore[no-untyped-def]
+        group = []
+        for plan, card, tokens, shrinkable, cap in wanted:
+            self.number += 1
+            fields = {"prompt_tokens": tokens, "max_tokens": tokens + 1, "now_unix_ms": self.now_ms}
+            group.append(
+                in_pool(self.number, plan=plan, card=card, shrinkable=shrinkable, **fields)
+                if cap is None
+                else at_vendor(self.number, cap_micro_usd=cap, **fields)
+            )
+        results = self.store.write_now(lambda session: dispatch_all(session, group))
+        return multiple(*(each for each, held in zip(group, results, strict=True) if isinstance(held, Held)))
+
+    @rule(
+        ends=st.lists(st.tuples(calls, st.none() | _TOKENS, _TOKENS, st.booleans()), min_size=1, max_size=9)
+    )
+    def a_group_ends(self, ends):  # type: ignore[no-untyped-def]
+        endings = [
+            Voided(call.attempt_id)
+            if void_it
+            else SettleFacts(call.call_id, call.attempt_id, claimed, counted, self.now_ms)
+            for call, claimed, counted, void_it in ends
+        ]
+        results = self.store.write_now(lambda session: settle_all(session, endings))
+        for ending, settled in zip(endings, results, strict=True):
+            if isinstance(ending, SettleFacts):
+                self._told(ending.call_id, settled)
 
     @rule(target=calls, prompt=st.integers(0, 100), cap=st.integers(0, 300))
     def dispatch_to_a_vendor(self, prompt, cap):  # type: ignore[no-untyped-def]
@@ -103,13 +144,9 @@ class Books(RuleBasedStateMachine):
     def settle_perhaps_again(self, call, claimed, counted):  # type: ignore[no-untyped-def]
         facts = SettleFacts(call.call_id, call.attempt_id, claimed, counted, self.now_ms)
         try:
-            settled = self.store.write_now(lambda session: settle(session, facts))
+            self._told(call.call_id, self.store.write_now(lambda session: settle(session, facts)))
         except NothingHeld:
-            assert call.call_id not in self.charged
-            return
-        money = (settled.charge_pico_usd, settled.credit_pico_usd)
-        assert settled.first == (call.call_id not in self.charged)
-        assert self.charged.setdefault(call.call_id, money) == money
+            self._told(call.call_id, None)
 
     @rule(call=calls)
     def void_it(self, call):  # type: ignore[no-untyped-def]
@@ -161,6 +198,29 @@ class Books(RuleBasedStateMachine):
         except (Unknown, Duplicate, Invalid):
             return
 
+    @rule(card=st.sampled_from(CARDS))
+    def a_card_is_flagged(self, card):  # type: ignore[no-untyped-def]
+        if card.agent_id in self.flagged:
+            return
+        self.flagged.add(card.agent_id)
+        self.now_ms += 1
+        flag = ProviderFlag(
+            agent_id=card.agent_id, since_unix_ms=self.now_ms, tenant_id=card.tenant_id,
+            measure=Measure.COMPLETION, calls=100, claimed_tokens=120, counted_tokens=100,
+        )  # fmt: skip
+        self.store.write_now(lambda session: session.add(flag))
+
+    @rule(card=st.sampled_from(CARDS))
+    def a_flag_is_cleared(self, card):  # type: ignore[no-untyped-def]
+        if card.agent_id not in self.flagged:
+            return
+        self.flagged.remove(card.agent_id)
+        self.store.write_now(
+            lambda session: clear_flag(
+                session, session.get_one(Agent, card.agent_id), actor="operator", now_unix_ms=self.now_ms
+            )
+        )
+
     @invariant()
     def the_books_are_in_order(self) -> None:
         with self.store.reading() as session:
@@ -177,6 +237,14 @@ class Books(RuleBasedStateMachine):
         held = self.store.write_now(dispatch)
         return dispatch if isinstance(held, Held) else multiple()
 
+    def _told(self, call_id: str, settled: Settled | None) -> None:
+        if settled is None:
+            assert call_id not in self.charged
+            return
+        money = (settled.charge_pico_usd, settled.credit_pico_usd)
+        assert settled.first == (call_id not in self.charged)
+        assert self.charged.setdefault(call_id, money) == money
+
     def _learn(self) -> None:
         """What the reaper settled is told by nobody: read it."""
         with self.store.reading() as session:
@@ -185,21 +253,17 @@ class Books(RuleBasedStateMachine):
                 assert self.charged.setdefault(row.call_id, money) == money
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("books") / "daalu.db"
-    store = Store(f"sqlite:///{path}")
-    store.migrate()
+def _empty(session: Session) -> None:
+    for table in _TABLES:
+        session.execute(text(f"DELETE FROM {table}"))
+
+
+def test_the_books_are_in_order_after_every_step(store: Store) -> None:
     store.write_now(add_economy)
-    store.close()
-    return path
-
-
-def test_the_books_are_in_order_after_every_step(template: Path) -> None:
-    Books.template = template
+    Books.store = store
     case = Books.TestCase
     case.settings = settings(
-        max_examples=25,
+        max_examples=25 if store.is_sqlite else 10,
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -144,3 +144,19 @@ def test_verification_tells_the_first_broken_invariant_and_fails(plane: ControlP
     finally:
         with sqlite3.connect(plane.data / "daalu.db") as database:
             database.execute("UPDATE ledger_entry SET amount_pico_usd = amount_pico_usd - 1 WHERE line = 2")
+
+
+def test_an_administrator_pins_calls_and_takes_the_pin_back(plane: ControlPlane) -> None:
+    made = plane.daalu("pins", "add", "--tenant", "consumer", "--model", "tiny", "--tier", "pool")
+    assert made.returncode == 0, made.stderr
+    pin = made.stdout.strip()
+    [shown] = _json(plane, "pins", "list", "--tenant", "consumer")
+    assert (shown["id"], shown["model"], shown["purpose"], shown["tier"]) == (pin, "tiny", None, "pool")
+    assert pin in plane.daalu("pins", "list").stdout
+    assert "a pin is for a model" in _fails(plane, "pins", "add", "--tenant", "consumer", "--tier", "own")
+    assert "tier" in _fails(
+        plane, "pins", "add", "--tenant", "consumer", "--model", "x", "--tier", "elsewhere"
+    )
+    assert _json(plane, "pins", "end", pin)["ended_unix_ms"] is not None
+    assert plane.daalu("pins", "list").stdout == "no pins\n"
+    assert "there is no pin" in _fails(plane, "pins", "end", "pin-none")

@@ -20,14 +20,20 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from control_plane.economy import Held
 from control_plane.store import Store
-from tests.support.economy import in_pool
+from tests.support.economy import dispatch_all, in_pool
 store = Store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 def one(number):
     return isinstance(store.write_now(in_pool(number, max_tokens=10)), Held)
+def several(numbers):
+    group = [in_pool(number, max_tokens=10) for number in numbers]
+    results = store.write_now(lambda session: dispatch_all(session, group))
+    return sum(isinstance(result, Held) for result in results)
+numbers = range(int(sys.argv[2]), int(sys.argv[3]))
+batches = [numbers[:3], numbers[3:4], numbers[4:9]]
 with ThreadPoolExecutor(16) as threads:
-    print(sum(threads.map(one, range(int(sys.argv[2]), int(sys.argv[3])))), flush=True)
+    print(sum([*threads.map(several, batches), *threads.map(one, numbers[9:])]), flush=True)
 store.close()
 """
 

@@ -2,18 +2,19 @@
 
 from typing import Any
 
+import orjson
 import pytest
 from sqlmodel import select
 
 from control_plane.access import Principal
-from control_plane.gateway.metering import Tokens
+from control_plane.economy import Tokens
 from control_plane.gateway.queries import save_all
 from control_plane.gateway.record import AttemptRecord, CallRecord
-from control_plane.gateway.request import InferenceRequest
+from control_plane.gateway.request import read_request
 from control_plane.identifiers import ApiKeyId, AttemptId, CallId
-from control_plane.router import Plan
+from control_plane.router import OwnCard, Plan
 from control_plane.store import Store
-from control_plane.store.tables import Attempt, AttemptOutcome, Call, CallOutcome, Purpose, Tier
+from control_plane.store.tables import Attempt, AttemptOutcome, Call, CallOutcome, Purpose
 from tests.support.gateway import TENANT, agent_view, fill
 
 
@@ -21,15 +22,17 @@ from tests.support.gateway import TENANT, agent_view, fill
 def record(store: Store) -> CallRecord:
     agent = agent_view("one")
     fill(store, [agent])
-    request = InferenceRequest("/v1/chat/completions", {}, "a\0b", False, 1, None, 0, False, False)
+    request = read_request(
+        "/v1/chat/completions", orjson.dumps({"model": "a\0b", "messages": [{"role": "user"}]})
+    )
     principal = Principal(TENANT, "acme", ApiKeyId("key-general"), Purpose.GENERAL)
     made = CallRecord(CallId("call-1"), principal, Purpose.GENERAL, request, Plan((), ()), 1000)
-    made.attempts.append(AttemptRecord(AttemptId("att-1"), 1, agent, Tier.OWN, 1000))
+    made.attempts.append(AttemptRecord(AttemptId("att-1"), 1, OwnCard(agent, "tiny", 0.0), 1000))
     return made
 
 
 def write(store: Store, record: CallRecord) -> None:
-    rows = record.rows()
+    rows = record.entry()
     store.write_now(lambda session: save_all(session, [rows]))
 
 
@@ -45,7 +48,7 @@ def end(record: CallRecord, completion: int) -> None:
 
 def test_a_record_is_opened_and_settled_and_then_never_changes(store: Store, record: CallRecord) -> None:
     write(store, record)
-    opened = record.rows()
+    opened = record.entry()
     assert stored(store)[0].outcome == "running"
     end(record, 5)
     write(store, record)

@@ -136,3 +136,9 @@ def test_nothing_is_imported_from_the_directory_that_the_daemon_runs_in(tmp_path
     )
     assert "No module named" in here.stderr
     assert "a stranger" not in here.stdout
+
+
+def test_an_embedding_model_is_started_as_one() -> None:
+    embedding = model(kind=catalogue_pb2.MODEL_KIND_EMBEDDING)
+    assert options(launch(embedding, host()).argv)["--runner"] == "pooling"
+    assert "--runner" not in launch(model(), host()).argv

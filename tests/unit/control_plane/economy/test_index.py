@@ -9,6 +9,7 @@ from sqlmodel import Session
 from control_plane.economy import (
     EconomyIndex,
     LeftOutPool,
+    NoOffer,
     PolicyChange,
     PriceTerms,
     Role,
@@ -121,7 +122,7 @@ async def test_the_operator_is_offered_no_card_of_its_own(store: Store) -> None:
     store.write_now(_open_shop)
     index = await _index(store)
     (left,) = index.offers(TenantId("ten-operator"), "tiny", NOW_MS).left_out
-    assert left == LeftOutPool(left.pool_id, "hosted", "no_cards")
+    assert left == LeftOutPool(left.pool_id, "hosted", NoOffer.NO_CARDS)
 
 
 async def test_a_tenant_that_is_not_known_yet_has_the_default_plan(store: Store) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.gateway.metering import END_MARKER, StreamMeter, StreamTooLarge, Tokens, usage_of_answer
+from control_plane.economy import Tokens
+from control_plane.gateway.metering import END_MARKER, StreamMeter, StreamTooLarge, usage_of_answer
 from tests.support.gateway_engine import END, PROMPT_TOKENS, answer, chunk, event, last_chunk, stream_of
 
 
@@ -135,10 +136,10 @@ def test_an_event_or_a_beginning_larger_than_allowed_is_an_error() -> None:
         meter(most=1000).feed(ROLE * 20)
 
 
-def test_the_usage_of_a_whole_answer_is_the_last_one_and_none_is_zero() -> None:
+def test_the_usage_of_a_whole_answer_is_the_last_one_and_none_is_not_zero() -> None:
     body = json.dumps(answer(TRICKY, 7), separators=(",", ":")).encode()
     assert usage_of_answer(body) == Tokens(PROMPT_TOKENS, 7)
-    assert usage_of_answer(b'{"choices":[]}') == Tokens(0, 0)
+    assert usage_of_answer(b'{"choices":[]}') is None
 
 
 def test_the_last_chunk_is_kept_for_who_asked_for_it() -> None:

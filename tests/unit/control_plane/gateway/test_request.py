@@ -11,6 +11,7 @@ from control_plane.gateway.errors import Refusal
 from control_plane.gateway.request import (
     CHAT_COMPLETIONS,
     COMPLETIONS,
+    EMBEDDINGS,
     EngineFields,
     InferenceRequest,
     for_engine,
@@ -119,3 +120,15 @@ def test_a_field_of_the_wrong_type_is_named(change: dict[str, Any], param: str) 
     with pytest.raises(Refusal) as refusal:
         read({**CHAT, **change})
     assert (refusal.value.status, refusal.value.param) == (400, param)
+
+
+def test_an_embedding_request_is_read_for_its_inputs_and_has_no_output() -> None:
+    several = read({"model": "m", "input": ["abc", "a"]}, EMBEDDINGS)
+    assert (several.prompts, several.prompt_characters, several.max_tokens) == (2, 3, 0)
+    assert read({"model": "m", "input": [1, 2, 3]}, EMBEDDINGS).prompts == 1
+    sent = json.loads(for_engine(several, EngineFields("x", "call-1", 0, "salt", max_tokens=0)))
+    assert "max_tokens" not in sent
+    for wrong in ({"model": "m"}, {"model": "m", "input": 7}):
+        with pytest.raises(Refusal) as refused:
+            read(wrong, EMBEDDINGS)
+        assert refused.value.param == "input"

@@ -7,21 +7,36 @@ import pytest
 
 from control_plane.fleet import AgentView, FleetView, Health, Liveness
 from control_plane.identifiers import AgentId, TenantId
-from control_plane.router import CodingCall, GeneralCall, Reason, TenantFacts, plan, unhealthy
+from control_plane.router import (
+    AnyCandidate,
+    CodingCall,
+    GeneralCall,
+    OwnCard,
+    Plan,
+    Reason,
+    TenantFacts,
+    World,
+    plan,
+    unhealthy,
+)
 from tests.support.gateway import OTHER_TENANT, TENANT, agent_view, engine_view, fleet_view
 
 CALL = GeneralCall(model="tiny", prompt_characters=100, max_tokens=None)
 US = TenantFacts(TENANT)
 
 
+def own(made: Plan[AnyCandidate]) -> list[OwnCard]:
+    return [one for one in made.candidates if isinstance(one, OwnCard)]
+
+
 def names(
     *agents: AgentView, call: GeneralCall = CALL, in_flight: Mapping[AgentId, int] | None = None
 ) -> list[str]:
-    return [one.agent.name for one in plan(call, US, fleet_view(*agents), in_flight or {}).candidates]
+    return [one.agent.name for one in own(plan(call, US, World(fleet_view(*agents), in_flight or {})))]
 
 
 def reason(call: GeneralCall = CALL, **changes: Any) -> Reason:
-    made = plan(call, US, fleet_view(agent_view("one", **changes)))
+    made = plan(call, US, World(fleet_view(agent_view("one", **changes))))
     assert made.candidates == ()
     [left] = made.left_out
     assert left.words
@@ -79,26 +94,28 @@ def test_what_surely_does_not_fit_the_context_is_left_out_and_what_may_fit_is_no
 
 def test_another_tenants_card_is_neither_a_candidate_nor_mentioned() -> None:
     theirs = agent_view("theirs", tenant_id=OTHER_TENANT)
-    made = plan(CALL, US, fleet_view(theirs))
+    made = plan(CALL, US, World(fleet_view(theirs)))
     assert (made.candidates, made.left_out, made.model_is_known) == ((), (), False)
 
 
 def test_a_coding_calls_plan_has_own_cards_only() -> None:
-    made = plan(CodingCall("tiny", 0, None), US, fleet_view(agent_view("a")))
+    made = plan(CodingCall("tiny", 0, None), US, World(fleet_view(agent_view("a"))))
     assert [one.tier for one in made.candidates] == ["own"]
 
 
 def test_a_model_is_known_when_a_card_that_cannot_take_the_call_serves_it() -> None:
-    assert plan(CALL, US, fleet_view(agent_view("a", liveness=Liveness.OUT))).model_is_known
-    assert not plan(CALL, US, fleet_view(agent_view("a", engine=engine_view(served_name="x")))).model_is_known
+    assert plan(CALL, US, World(fleet_view(agent_view("a", liveness=Liveness.OUT)))).model_is_known
+    assert not plan(
+        CALL, US, World(fleet_view(agent_view("a", engine=engine_view(served_name="x"))))
+    ).model_is_known
 
 
 def test_only_the_context_is_missing_when_every_card_of_the_model_is_too_small() -> None:
     call = GeneralCall("tiny", 0, 9000)
     other = agent_view("b", engine=None)
-    assert plan(call, US, fleet_view(agent_view("a"), other)).only_context_is_missing
+    assert plan(call, US, World(fleet_view(agent_view("a"), other))).only_context_is_missing
     out = agent_view("c", liveness=Liveness.OUT)
-    assert not plan(call, US, fleet_view(agent_view("a"), out)).only_context_is_missing
+    assert not plan(call, US, World(fleet_view(agent_view("a"), out))).only_context_is_missing
 
 
 class _Unwalkable(Mapping[AgentId, AgentView]):
@@ -116,7 +133,7 @@ class _Unwalkable(Mapping[AgentId, AgentView]):
 
 def test_the_size_of_the_fleet_costs_a_plan_nothing() -> None:
     own = {TenantId(TENANT): (agent_view("a"),)}
-    assert len(plan(CALL, US, FleetView(_Unwalkable(), own)).candidates) == 1
+    assert len(plan(CALL, US, World(FleetView(_Unwalkable(), own))).candidates) == 1
 
 
 def test_a_critical_card_is_left_out_for_the_pool_with_a_reason() -> None:

@@ -115,27 +115,61 @@ def test_a_commit_that_fails_reaches_every_waiter_and_the_writer_goes_on(engine:
     writer.close()
 
 
-def _insert_all(session: Session, names: list[str]) -> None:
+def _insert_all(session: Session, names: list[str]) -> list[str]:
     session.execute(text("INSERT INTO entry VALUES (:name)"), [{"name": name} for name in names])
+    return [f"{name} is in" for name in names]
 
 
-async def test_the_items_of_a_group_are_written_by_one_call(engine: Engine) -> None:
+async def test_the_items_of_a_group_are_written_by_one_call_with_a_result_for_each(engine: Engine) -> None:
     writer = Writer(engine)
     held = Held(writer)
     batches: list[list[str]] = []
 
-    def save_all(session: Session, names: list[str]) -> None:
+    def save_all(session: Session, names: list[str]) -> list[str]:
         batches.append(list(names))
-        _insert_all(session, names)
+        return _insert_all(session, names)
 
     written = [writer.submit_item(save_all, name) for name in ("one", "two")]
     unit = writer.submit_awaited(_insert("three"))
     written.append(writer.submit_item(save_all, "four"))
     held.release()
-    await asyncio.gather(unit, *written)
+    await unit
+    assert await asyncio.gather(*written) == ["one is in", "two is in", "four is in"]
     writer.close()
     assert batches == [["one", "two"], ["four"]]
     assert _names(engine) == ["four", "one", "three", "two"]
+
+
+async def test_items_of_two_functions_are_a_batch_each_and_pass_no_unit(engine: Engine) -> None:
+    writer = Writer(engine)
+    held = Held(writer)
+    batches: list[str] = []
+
+    def first(_session: Session, items: list[str]) -> list[str]:
+        batches.append(f"first {' '.join(items)}")
+        return items
+
+    def second(_session: Session, items: list[str]) -> list[str]:
+        batches.append(f"second {' '.join(items)}")
+        return [item.upper() for item in items]
+
+    written = [writer.submit_item(second if name in "bdf" else first, name) for name in "abcd"]
+    unit = writer.submit_awaited(lambda _session: batches.append("unit"))
+    written += [writer.submit_item(second if name in "bdf" else first, name) for name in "fe"]
+    held.release()
+    await unit
+    assert await asyncio.gather(*written) == ["a", "B", "c", "D", "F", "e"]
+    writer.close()
+    assert batches == ["first a c", "second b d", "unit", "second f", "first e"]
+
+
+async def test_a_batch_with_a_result_too_few_fails_and_the_writer_goes_on(engine: Engine) -> None:
+    writer = Writer(engine)
+    with pytest.raises(TypeError, match="1 items were written together, with 0 results"):
+        await writer.submit_item(lambda session, names: _insert_all(session, names)[1:], "one")
+    assert await writer.submit_item(_insert_all, "two") == "two is in"
+    writer.close()
+    assert _names(engine) == ["two"]
 
 
 async def test_an_item_that_fails_fails_alone(engine: Engine) -> None:
@@ -145,7 +179,7 @@ async def test_an_item_that_fails_fails_alone(engine: Engine) -> None:
     held.release()
     outcomes = await asyncio.gather(*written, return_exceptions=True)
     writer.close()
-    assert [type(outcome) for outcome in outcomes] == [type(None), type(None), IntegrityError, type(None)]
+    assert [type(outcome) for outcome in outcomes] == [str, str, IntegrityError, str]
     assert _names(engine) == ["one", "three", "two"]
 
 
