@@ -316,7 +316,8 @@ CARDS
 
 check_disk() {
   # What was enough once, and is full of models now, is not asked for again.
-  [ -e "$STATE/identity.json" ] || wants_mib "$models" $(( disk_gib * 1024 )) "models" "free some, or name another place: --models DIRECTORY; or --disk-gib N"
+  [ -e "$STATE/identity.json" ] || wants_mib "$models" $(( disk_gib * 1024 )) "models" \
+    "free some, or name another place: --models DIRECTORY; or --disk-gib N"
   want=$OPT_MIB
   [ "$engine" = none ] || want=$(( want + ENGINE_MIB ))
   wants_mib "$OPT" "$want" "the programs" "free some space there"
@@ -415,8 +416,8 @@ Ask your operator why; --allow-older takes it"
   while read -r size file; do
     fetch "$file" "$size" || die "$file did not arrive whole; nothing was changed. Try again"
   done <"$work/sizes"
-  (cd "$release" && sha256sum -c --quiet --strict "$work/sums") >&2 || die "what arrived is not what the manifest names; nothing \
-was changed. Try again; if it stays so, tell your operator"
+  (cd "$release" && sha256sum -c --quiet --strict "$work/sums") >&2 \
+    || die "what arrived is not what the manifest names; nothing was changed. Try again; if it stays so, tell your operator"
   for file in install.sh setup.sh uninstall.sh daalu-agent.service requirements.txt; do
     [ -e "$release/$file" ] || die "the release has no $file; nothing was changed. Tell your operator"
   done
@@ -431,8 +432,9 @@ verify_signature() {
   # An Ed25519 key in PEM is these 12 bytes and the key.
   printf -- '-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA%s\n-----END PUBLIC KEY-----\n' "$release_key" >"$work/key.pem"
   openssl pkeyutl -verify -pubin -inkey "$work/key.pem" -rawin -in "$release/manifest" \
-    -sigfile "$release/manifest.sig" >/dev/null 2>&1 || die "the release is not signed with the key $release_key: refused. Either the control \
-plane serves what its makers did not release, or the line was not copied whole. Tell your operator"
+    -sigfile "$release/manifest.sig" >/dev/null 2>&1 \
+    || die "the release is not signed with the key $release_key: refused. Either the control plane serves what its \
+makers did not release, or the line was not copied whole. Tell your operator"
   say "  signed by $release_key"
 }
 
