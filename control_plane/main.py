@@ -169,10 +169,12 @@ def _build(settings: Settings, store: Store) -> _Built:
     names = load_names(catalogue, settings.catalogue)
     vendors = load_vendors(settings.vendors, default=directory.vendors)
     rooms = Rooms(access, fleet, economy, counting, names, vendors)
-    gateway = Gateway(store, rooms, api, secret=salt_key, processes=lambda: siblings.count)
-    listeners = [tls_listener(gateway, settings.listen, directory.tls_certificate, directory.tls_key)]
+    gateway = Gateway(store, rooms, secret=salt_key, processes=lambda: siblings.count)
+    listeners = [
+        tls_listener(api, settings.listen, directory.tls_certificate, directory.tls_key, inference=gateway)
+    ]
     if settings.listen_plain is not None:
-        listeners.append(plain_listener(gateway, settings.listen_plain))
+        listeners.append(plain_listener(api, settings.listen_plain, inference=gateway))
     background = {
         "API keys": access.run,
         "economy": economy.run,

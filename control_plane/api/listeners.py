@@ -1,16 +1,17 @@
-"""Listeners: the TLS and the plain one, served by uvicorn with our protocol and our limits."""
+"""Listeners: the TLS and the plain one. uvicorn's server accepts and stops, our protocol does the rest."""
 
 import errno
 import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from control_plane.api.http_protocol import GuardedHttpProtocol
+from control_plane.api.http_protocol import HttpConnection, Inference
 from control_plane.config import Address, InvalidSetting
 
 KEEP_ALIVE_S = 65
@@ -34,6 +35,10 @@ class Listener(uvicorn.Server):
 
     async def run_until_stopped(self) -> None:
         await self.serve(sockets=[self._listening])
+
+    @property
+    def connections_count(self) -> int:
+        return len(self.server_state.connections)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -67,15 +72,19 @@ def bind(address: Address, setting: str) -> socket.socket:
     return listening
 
 
-def plain_listener(application: Any, address: Address) -> Listener:
-    """Raises CannotListen, and InvalidSetting where the address is not loopback."""
+def plain_listener(application: Any, address: Address, inference: Inference | None = None) -> Listener:
+    """`inference` answers what it takes, `application` (ASGI) everything else. Raises CannotListen, and
+    InvalidSetting where the address is not loopback."""
     if not address.is_loopback:
         raise InvalidSetting(f"plain HTTP on {address} is refused: only loopback addresses may have it")
-    return Listener(_configuration(application, None), bind(address, "--listen-plain"))
+    return Listener(_configuration(application, inference, None), bind(address, "--listen-plain"))
 
 
-def tls_listener(application: Any, address: Address, certificate: Path, key: Path) -> Listener:
-    """TLS 1.2 or newer. Raises CannotListen where certificate or key cannot be used."""
+def tls_listener(
+    application: Any, address: Address, certificate: Path, key: Path, inference: Inference | None = None
+) -> Listener:
+    """TLS 1.2 or newer; otherwise as the plain one. Raises CannotListen, also where certificate or key cannot
+    be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -83,13 +92,16 @@ def tls_listener(application: Any, address: Address, certificate: Path, key: Pat
         context.load_cert_chain(certificate, key)
     except OSError as error:  # ssl.SSLError is one
         raise CannotListen(f"{certificate} and {key} cannot be used: {error}") from error
-    return Listener(_configuration(application, context), bind(address, "--listen"))
+    return Listener(_configuration(application, inference, context), bind(address, "--listen"))
 
 
-def _configuration(application: Any, context: ssl.SSLContext | None) -> uvicorn.Config:
+def _configuration(
+    application: Any, inference: Inference | None, context: ssl.SSLContext | None
+) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        http=GuardedHttpProtocol,
+        # A call makes a connection's protocol, as a class would.
+        http=partial(HttpConnection, inference=inference),  # type: ignore[arg-type]
         ws="none",
         interface="asgi3",
         lifespan="off",

@@ -8,7 +8,7 @@ from typing import cast
 import httptools
 
 from control_plane.gateway.limits import Limits
-from control_plane.gateway.watchdog import Watchdog
+from control_plane.watchdog import Watchdog
 
 
 class Fault(StrEnum):
@@ -51,6 +51,9 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        # Who takes what arrives as it arrives, and how long it may be silent.
+        self._take: Callable[[bytes], bool] | None = None
+        self._gap_s = 0.0
         self._watchdog = Watchdog(self._timed_out)
         self._failure: UpstreamFailed | None = None
         self._reset()
@@ -109,13 +112,28 @@ class Connection(asyncio.Protocol):
             if self._complete:
                 return b""
             await self._wait(limit_s)
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts.clear()
-        self._waiting_bytes = 0
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
-        return data
+        return self._taken()
+
+    async def pump(self, take: Callable[[bytes], bool], gap_s: float) -> bool:
+        """Gives every piece of the body to `take` at the moment when it arrives, with no task between, until
+        that returns False, and True is returned; or until the body's end, and False is. Raises UpstreamFailed
+        as read() does. `take` does not raise."""
+        while True:
+            if self._parts:
+                if not take(self._taken()):
+                    return True
+            elif self._failure is not None:
+                raise self._failure
+            elif self._complete:
+                return False
+            else:
+                self._take, self._gap_s = take, gap_s
+                try:
+                    await self._wait(gap_s)
+                    if self._take is None:
+                        return True
+                finally:
+                    self._take = None
 
     async def read_whole(self, limit_s: float, most_bytes: int) -> bytes:
         parts, size = [], 0
@@ -127,6 +145,16 @@ class Connection(asyncio.Protocol):
                     Fault.TOO_LARGE, f"{self._peer}'s answer has more than {most_bytes} bytes"
                 )
         return b"".join(parts)
+
+    def _taken(self) -> bytes:
+        """What waits to be read, which then no longer waits."""
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self._waiting_bytes = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
 
     def release(self) -> None:
         """The attempt has what it needs. The connection is kept when the rest arrives in time."""
@@ -204,6 +232,11 @@ class Connection(asyncio.Protocol):
             return
         if not self._headers_done and self._head_bytes > self._limits.response_headers_bytes:
             self._fail(UpstreamFailed(Fault.PROTOCOL, f"{self._peer}'s headers are too large"))
+        if self._take is not None and self._parts:
+            self._watchdog.begin(self._gap_s)
+            if not self._take(self._taken()):
+                self._take = None
+                self._wake()
         if self._waiting_bytes > self._limits.read_ahead_bytes and not self._paused and not self.closed:
             self._paused = True
             if self._transport is not None:
@@ -236,7 +269,8 @@ class Connection(asyncio.Protocol):
             return
         self._parts.append(body)
         self._waiting_bytes += len(body)
-        self._wake()
+        if self._take is None:
+            self._wake()
 
     def on_message_complete(self) -> None:
         self._complete = True

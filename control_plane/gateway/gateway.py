@@ -1,4 +1,4 @@
-"""The front door: an ASGI application that takes /v1 for itself and leaves the rest to another one."""
+"""The front door: answers everything under /v1."""
 
 import asyncio
 import logging
@@ -14,26 +14,18 @@ from control_plane.access import Principal
 from control_plane.catalogue import ModelNames
 from control_plane.economy import LimitTable
 from control_plane.fleet import Liveness
-from control_plane.gateway.asgi import (
-    App,
-    AsgiClient,
-    Receive,
-    RequestHeaders,
-    Scope,
-    Send,
-    read_body,
-    read_headers,
-)
 from control_plane.gateway.book import Book
 from control_plane.gateway.calls import JSON_TYPE, serve
 from control_plane.gateway.dispatch import CardDispatch
 from control_plane.gateway.errors import ClientGone, Condition, Refusal
+from control_plane.gateway.exchange import Exchange, RequestHead, Wire
+from control_plane.gateway.headers import RequestHeaders, read_headers
 from control_plane.gateway.holds import Reserving
 from control_plane.gateway.limits import Limits
 from control_plane.gateway.models import list_body, model_objects, reachable_models
 from control_plane.gateway.parts import Parts
 from control_plane.gateway.pool import Pool
-from control_plane.gateway.ports import Access, Counting, Economy, Fleet
+from control_plane.gateway.ports import Access, Client, Counting, Economy, Fleet
 from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, read_request
 from control_plane.gateway.streams import InFlight
 from control_plane.gateway.vendor_dispatch import VendorDispatch
@@ -68,19 +60,17 @@ class Gateway:
         self,
         store: Store,
         rooms: Rooms,
-        fallback: App,
         *,
         secret: bytes,
         limits: Limits | None = None,
         processes: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`fallback` gets every request outside /v1. `secret` keys the salts of engines' prefix caches.
+        """`secret` keys the salts of engines' prefix caches.
 
         `processes`: how many gateways share the limits per minute, this one included.
         """
         self._limits = limits or Limits()
         self._rooms = rooms
-        self._fallback = fallback
         self._book = Book(store, self._limits)
         self._in_flight = InFlight(self._limits.recent_byte_s)
         self._pool = Pool(self._limits)
@@ -125,6 +115,11 @@ class Gateway:
         """Calls whose record the store has not taken yet."""
         return self._book.unwritten_count
 
+    @property
+    def calls_count(self) -> int:
+        """Calls under way, those included whose request is still coming."""
+        return self._calls
+
     async def run(self) -> None:
         """Closes idle connections, ends answers of agents that stay lost and catches up on unwritten records,
         until cancelled; then waits for the settlements under way."""
@@ -142,54 +137,50 @@ class Gateway:
         finally:
             await self._finish()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if scope["type"] != "http" or not (path == "/v1" or path.startswith("/v1/")):
-            await self._fallback(scope, receive, send)
-            return
-        client = AsgiClient(receive, send, self._limits)
+    def takes(self, path: str) -> bool:
+        """Whether requests for `path` are this gateway's to answer."""
+        return path.startswith("/v1/") or path == "/v1"
+
+    def exchange(self, head: RequestHead, wire: Wire, *, keep_alive: bool) -> Exchange:
+        """One request on a connection, to be run()."""
+        return Exchange(head, wire, self._limits, self._serve, keep_alive=keep_alive)
+
+    async def _serve(self, exchange: Exchange) -> None:
         try:
-            await self._answer(scope, receive, client)
+            await self._answer(exchange)
         except Refusal as refusal:
-            await self._refuse(client, refusal)
+            await self._refuse(exchange, refusal)
         except ClientGone:
             logger.debug("a client went away")
         except Exception:
-            logger.exception("a request to %s failed in the gateway itself", path)
-            if client.started:
-                raise
-            await self._refuse(
-                client, Refusal(Condition.INTERNAL, "the gateway failed; this is not your fault")
-            )
-        finally:
-            await client.close()
+            logger.exception("a request to %s failed in the gateway itself", exchange.path)
+            if not exchange.started:
+                message = "the gateway failed; this is not your fault"
+                await self._refuse(exchange, Refusal(Condition.INTERNAL, message))
 
-    async def _answer(self, scope: Scope, receive: Receive, client: AsgiClient) -> None:
-        headers = read_headers(scope["headers"], self._limits)
-        path, method = scope["path"], scope["method"]
+    async def _answer(self, exchange: Exchange) -> None:
+        headers = read_headers(exchange.headers)
+        path, method = exchange.path, exchange.method
         if path in INFERENCE_PATHS:
             _allow(method, "POST")
-            await self._infer(path, self._authenticate(headers), headers, receive, client)
+            await self._infer(self._authenticate(headers), headers, exchange)
         elif path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
             _allow(method, "GET")
-            await self._models(path, self._authenticate(headers), client)
+            await self._models(path, self._authenticate(headers), exchange)
         else:
             raise Refusal(Condition.UNKNOWN_PATH, f"there is no {method} {path[:200]} here")
 
-    async def _infer(
-        self, path: str, principal: Principal, headers: RequestHeaders, receive: Receive, client: AsgiClient
-    ) -> None:
+    async def _infer(self, principal: Principal, headers: RequestHeaders, exchange: Exchange) -> None:
         purpose = _purpose(principal, headers.purpose)
         if self._calls >= self._limits.calls_at_once:
             message = "too many calls are being served; try again in a moment"
             raise Refusal(Condition.OVERLOADED, message, headers={"retry-after": "2"})
         self._calls += 1
         try:
-            body = await read_body(receive, headers.content_length, self._limits)
-            request = await self._read(path, body)
+            body = await exchange.body(headers.content_length)
+            request = await self._read(exchange.path, body)
             del body
-            client.open()
-            await serve(self._parts, principal, purpose, request, client)
+            await serve(self._parts, principal, purpose, request, exchange)
         finally:
             self._calls -= 1
 
@@ -199,7 +190,7 @@ class Gateway:
         async with self._parsing:
             return await asyncio.to_thread(read_request, path, body)
 
-    async def _models(self, path: str, principal: Principal, client: AsgiClient) -> None:
+    async def _models(self, path: str, principal: Principal, client: Client) -> None:
         parts = self._parts
         contexts = reachable_models(
             parts.fleet.view,
@@ -236,7 +227,7 @@ class Gateway:
             raise Refusal(Condition.NO_KEY, message, headers={"www-authenticate": "Bearer"})
         return principal
 
-    async def _refuse(self, client: AsgiClient, refusal: Refusal) -> None:
+    async def _refuse(self, client: Client, refusal: Refusal) -> None:
         extra = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
         extra.append((b"x-daalu-fall-through", refusal.condition.value.fall_through.encode()))
         with suppress(ClientGone):
@@ -272,7 +263,7 @@ def _purpose(principal: Principal, declared: str | None) -> Purpose:
 
 
 async def _send_json(
-    client: AsgiClient, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None
+    client: Client, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None
 ) -> None:
     length = (b"content-length", b"%d" % len(body))
     await client.start(status, [JSON_TYPE, length, *(extra or [])])

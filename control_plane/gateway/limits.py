@@ -7,7 +7,6 @@ from dataclasses import dataclass
 class Limits:
     # What clients may send.
     request_body_bytes: int = 16 * 1024 * 1024
-    request_headers_bytes: int = 32 * 1024
     request_body_s: float = 60.0
     # Longest silence while a body is being sent.
     request_body_gap_s: float = 10.0

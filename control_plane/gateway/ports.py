@@ -87,4 +87,9 @@ class Client(Protocol):
         """Returns when the transport has accepted `data`."""
         ...
 
+    def send_now(self, data: bytes) -> bool:
+        """As send() where that need not wait; False, and nothing is done, where it must, or the client is
+        gone."""
+        ...
+
     async def end(self, data: bytes = b"") -> None: ...

@@ -32,6 +32,10 @@ class StreamRelay:
         self._client = client
         self._reading = reading
         self._early = early
+        self._collect: Callable[[bytes], None] | None = None
+        # What the client is to get next, and what the meter found wrong.
+        self._out = b""
+        self._too_large: StreamTooLarge | None = None
         self.meter = meter
 
     async def run(
@@ -50,17 +54,9 @@ class StreamRelay:
         on_accepted()
         if not self._connection.content_type.startswith(b"text/event-stream"):
             raise AttemptFailed("protocol_error", "the answer is no stream")
+        self._collect = collect
         while not self.meter.done:
-            out = await self._next()
-            if not out:
-                continue
-            if not self._early.content_started:
-                on_content()
-                await self._early.begin_content()
-            await self._client.send(out)
-            self.meter.mark_delivered()
-            if collect is not None:
-                collect(out)
+            await self._pass_on(on_content)
         self._connection.release()
 
     async def end(self) -> None:
@@ -69,25 +65,52 @@ class StreamRelay:
             await self._early.begin_content()
         await self._client.end(END_MARKER)
 
-    async def _next(self) -> bytes:
-        """What may go out next, b"" if nothing may yet."""
+    async def _pass_on(self, on_content: Callable[[], None]) -> None:
+        """What comes, until it takes more than writing to the client."""
         limits, meter = self._reading.limits, self.meter
+        gap_s = limits.stream_gap_s if meter.content else limits.first_content_s
         try:
-            data = await self._connection.read(
-                limits.stream_gap_s if meter.content else limits.first_content_s
-            )
-            out = meter.feed(data)
-        except StreamTooLarge as error:
-            raise self._broken("answer_too_large", str(error)) from None
+            more = await self._connection.pump(self._take, gap_s)
         except UpstreamFailed as failure:
             raise self._broken(failure.fault, failure.words) from None
-        if not data and not meter.done:
-            raise self._broken(Fault.LOST, "the stream ended without an end marker")
-        if meter.error is not None and not out:
+        if not more:
+            # The stream has ended, which may tell the meter something.
+            self._take(b"")
+        if self._out:
+            if not self._early.content_started:
+                on_content()
+                await self._early.begin_content()
+            out, self._out = self._out, b""
+            await self._client.send(out)
+            self._delivered(out)
+        if self._too_large is not None:
+            raise self._broken("answer_too_large", str(self._too_large))
+        if meter.error is not None:
             if meter.content:
                 raise AnswerBroken(self._reading.refusals.words(meter.error))
             raise self._reading.refusals.in_stream(meter.error)
-        return out
+        if not more and not meter.done:
+            raise self._broken(Fault.LOST, "the stream ended without an end marker")
+
+    def _take(self, data: bytes) -> bool:
+        """Whether that was all that there is to do for `data`."""
+        meter = self.meter
+        try:
+            out = meter.feed(data)
+        except StreamTooLarge as error:
+            self._too_large = error
+            return False
+        if out:
+            if not self._early.content_started or not self._client.send_now(out):
+                self._out = out
+                return False
+            self._delivered(out)
+        return not meter.done and meter.error is None
+
+    def _delivered(self, out: bytes) -> None:
+        self.meter.mark_delivered()
+        if self._collect is not None:
+            self._collect(out)
 
     def _broken(self, code: str, words: str) -> Exception:
         return AnswerBroken(words) if self.meter.content else AttemptFailed(code, words)

@@ -162,7 +162,10 @@ class Link:
         # No address of its own choice: only ours travels through the tunnel.
         await run("ip", "link", "set", "dev", name, "addrgenmode", "none")
         await run("ip", "link", "set", "dev", name, "mtu", str(MTU_BYTES), "up")
-        await run("ip", "address", "replace", network.host_prefix(network.hub_address), "dev", name)
+        # Without duplicate address detection: until it has ended, which on a busy machine is after the next
+        # command, an address is no valid source.
+        quick = ("nodad",) if ":" in network.hub_address else ()
+        await run("ip", "address", "replace", network.host_prefix(network.hub_address), "dev", name, *quick)
         await run("ip", "route", "replace", str(network), "dev", name, "src", network.hub_address)
         deadline = time.monotonic() + BIND_TIMEOUT_S
         # wireguard-go says in its log alone that it could not have the port.

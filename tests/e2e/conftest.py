@@ -75,15 +75,15 @@ def world() -> Iterator[World]:
         catalogue = _with_tokenizer(tiny, directory / "catalogue")
         engine = RecordedEngine(directory, engine_python())
         with System(lab, Internet(lab), directory, catalogue=catalogue) as system:
-            system.start()
-            for tenant in ("owner", "neighbour"):
-                system.control.create_tenant(tenant)
-            options = AgentOptions(engine_python=engine.python, models=tiny.models, catalogue=catalogue)
-            owner, neighbour = (system.new_site(name, options) for name in ("alpha", "beta"))
-            system.join(owner, "owner")
-            system.join(neighbour, "neighbour")
-            system.deploy(owner, MODEL_ID)
             try:
+                system.start()
+                for tenant in ("owner", "neighbour"):
+                    system.control.create_tenant(tenant)
+                options = AgentOptions(engine_python=engine.python, models=tiny.models, catalogue=catalogue)
+                owner, neighbour = (system.new_site(name, options) for name in ("alpha", "beta"))
+                system.join(owner, "owner")
+                system.join(neighbour, "neighbour")
+                system.deploy(owner, MODEL_ID)
                 yield World(
                     system,
                     owner,

@@ -1,17 +1,17 @@
 """A gateway over scripted engines: a store, a tenant with keys, agents, and an ASGI server on loopback."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import uvicorn
 from sqlmodel import col, select
 
 from control_plane.access import Principal
+from control_plane.api import Listener, plain_listener
 from control_plane.catalogue import ModelNames
+from control_plane.config import Address
 from control_plane.economy import EconomyIndex
 from control_plane.fleet import AgentView, EngineView, FleetView, Liveness, TicketKey
 from control_plane.gateway import Gateway, Limits, NoCounting, Rooms
@@ -157,7 +157,8 @@ class Front:
     fleet: FixedFleet
     store: Store
     economy: EconomyIndex
-    fallback_paths: list[str] = field(default_factory=list)
+    listener: Listener
+    fallback_paths: list[str]
 
     async def calls(self) -> list[Call]:
         return await self.store.read(lambda session: list(session.exec(select(Call).order_by(col(Call.id)))))
@@ -175,16 +176,6 @@ class Front:
                     return calls[0]
                 assert len(calls) <= 1
                 await asyncio.sleep(0.01)
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
 
 
 @asynccontextmanager
@@ -213,18 +204,15 @@ async def serving(
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    gateway = Gateway(store, rooms, fallback, secret=b"s" * 32, limits=limits, processes=processes)
-    config = uvicorn.Config(gateway, http="httptools", lifespan="off", log_level="warning", access_log=False)
-    server = _Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        running = asyncio.create_task(gateway.run())
-        serving_task = asyncio.create_task(server.serve([listening]))
-        try:
-            await asyncio.wait_for(server.ready.wait(), 10)
-            yield Front(f"http://127.0.0.1:{port}", gateway, fleet, store, economy, paths)
-        finally:
-            server.should_exit = True
-            await asyncio.wait([serving_task], timeout=10)
-            running.cancel()
-            await asyncio.wait([running])
+    gateway = Gateway(store, rooms, secret=b"s" * 32, limits=limits, processes=processes)
+    # The socket is bound and listening from here on: who connects early waits.
+    listener = plain_listener(fallback, Address("127.0.0.1", 0), gateway)
+    running = asyncio.create_task(gateway.run())
+    accepting = asyncio.create_task(listener.run_until_stopped())
+    try:
+        yield Front(f"http://{listener.address}", gateway, fleet, store, economy, listener, paths)
+    finally:
+        listener.stop()
+        await accepting
+        running.cancel()
+        await asyncio.wait([running])

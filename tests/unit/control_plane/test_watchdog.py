@@ -2,7 +2,7 @@
 
 import asyncio
 
-from control_plane.gateway.watchdog import Watchdog
+from control_plane.watchdog import Watchdog
 
 
 async def test_a_wait_beyond_its_limit_is_noticed_once() -> None:
