@@ -9,6 +9,8 @@ from pathlib import Path
 from agent.config import DEFAULT_FILE, LOG_LEVELS, NAMES
 
 ENROL_TIMEOUT_S = 120.0
+WAIT_TIMEOUT_S = 90.0
+LEAVE_TIMEOUT_S = 20.0
 _INVITE_HELP = (
     "a file that holds the invite, - for standard input, or the invite itself "
     "(which every user of this host sees in the list of processes)"
@@ -38,7 +40,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands.add_parser(
         "doctor", parents=[settings], help="look this host over, from the driver to the first token"
     )
+    wait = commands.add_parser(
+        "wait", parents=[settings], help="wait until the control plane hears this host"
+    )
+    _add_timeout(wait, WAIT_TIMEOUT_S)
     commands.add_parser("down", parents=[settings], help="stop the daemon, the engine and the tunnel")
+    leave = commands.add_parser(
+        "leave", parents=[settings], help="have this agent revoked for good, before its removal"
+    )
+    _add_timeout(leave, LEAVE_TIMEOUT_S)
     commands.add_parser("version", help="print the version")
     return parser.parse_args(arguments)
 
@@ -69,10 +79,14 @@ def _add_enrolment(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("enrolment")
     group.add_argument("--name", default=socket.gethostname(), help="this host's name (default: %(default)s)")
     group.add_argument("--direct", action="store_true", help="NO TUNNEL: control plane on this same machine")
+    _add_timeout(group, ENROL_TIMEOUT_S)
+
+
+def _add_timeout(group: argparse._ActionsContainer, default_s: float) -> None:
     group.add_argument(
         "--timeout",
         type=_seconds,
-        default=ENROL_TIMEOUT_S,
+        default=default_s,
         metavar="SECONDS",
         help="give up after this long (default: %(default).0f)",
     )

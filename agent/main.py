@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from agent.config import AgentConfig, ConfigError, load_config
 from agent.daemon import Daemon, examine, snapshot_without, take_down_without
 from agent.diagnostics import describe as describe_result
 from agent.engine import EngineInUse, InvalidEntry
-from agent.enrolment import EnrolmentError, Host, InvalidInvite, claim, parse_invite
+from agent.enrolment import EnrolmentError, Host, InvalidInvite, claim, leave, parse_invite
 from agent.identity import Identity, State, StateError
 from agent.rpc import CannotListen
-from agent.status import ControlFailed, Request, Snapshot, ask, describe
+from agent.status import ControlFailed, Progress, Request, Snapshot, ask, describe, progress
 from agent.tunnel import CommandFailed, TunnelError
 
 # Faults whose text is all that an operator needs.
@@ -36,6 +37,7 @@ _IN_WORDS = (
     TunnelError,
 )
 INVITE_FILE_LIMIT_BYTES = 64 * 1024
+WAIT_POLL_S = 0.5
 
 log = logging.getLogger("agent")
 
@@ -178,6 +180,39 @@ def _down(config: AgentConfig, given: argparse.Namespace) -> int:
     return 0
 
 
+def _wait(config: AgentConfig, given: argparse.Namespace) -> int:
+    """Says each change on its way; 1 where the time is up first."""
+    deadline = time.monotonic() + given.timeout
+    said = ""
+    while True:
+        now = _progress(config)
+        if now.words != said:
+            said = now.words
+            _report(said)
+        if now.connected:
+            return 0
+        if time.monotonic() >= deadline:
+            return _fail(f"not connected within {given.timeout:.0f} s: {said}", 1)
+        time.sleep(WAIT_POLL_S)
+
+
+def _progress(config: AgentConfig) -> Progress:
+    answer = ask(config.state, Request.STATUS) if config.state.is_dir() else None
+    return progress(None if answer is None else _snapshot(answer))
+
+
+def _leave(config: AgentConfig, given: argparse.Namespace) -> int:
+    state = State(config.state)
+    identity = state.identity() if config.state.is_dir() else None
+    key = None if identity is None else state.tls_key()
+    if identity is None or key is None:
+        print("this host is not enrolled: there is nothing to revoke")
+        return 0
+    leave(identity, key, timeout_s=given.timeout, report=_report)
+    print(f"{_name(identity)} is revoked at {identity.control_plane_url}")
+    return 0
+
+
 def _snapshot(answer: bytes) -> Snapshot:
     try:
         return Snapshot.load(answer)
@@ -208,4 +243,12 @@ def _fail(problem: object, status: int) -> int:
     return status
 
 
-_COMMANDS = {"run": _run, "enrol": _enrol, "status": _status, "doctor": _doctor, "down": _down}
+_COMMANDS = {
+    "run": _run,
+    "enrol": _enrol,
+    "status": _status,
+    "doctor": _doctor,
+    "wait": _wait,
+    "down": _down,
+    "leave": _leave,
+}

@@ -121,6 +121,8 @@ class Settings:
     catalogue: Path | None
     # What telemetry's history may take of the disk; a card takes 1.5 MiB.
     telemetry_mib: int = DEFAULT_TELEMETRY_MIB
+    # A signed release, as scripts/release lays it, for hosts to install from.
+    artifacts: Path | None = None
     # The vendors of the external tier; None: vendors.toml in the data directory, where it is there.
     vendors: Path | None = None
 
@@ -210,6 +212,8 @@ def settings_toml(settings: Settings) -> str:
         values["catalogue"] = str(settings.catalogue)
     if settings.telemetry_mib != DEFAULT_TELEMETRY_MIB:
         values["telemetry_mib"] = settings.telemetry_mib
+    if settings.artifacts is not None:
+        values["artifacts"] = str(settings.artifacts)
     if settings.vendors is not None:
         values["vendors"] = str(settings.vendors)
     # JSON's strings, integers and booleans are TOML's too.
@@ -248,9 +252,10 @@ _TYPES: dict[str, type] = {
     "database_url": str,
     "catalogue": str,
     "telemetry_mib": int,
+    "artifacts": str,
     "vendors": str,
 }
-_OPTIONAL = {"database_url", "catalogue", "telemetry_mib", "vendors"}
+_OPTIONAL = {"database_url", "catalogue", "telemetry_mib", "artifacts", "vendors"}
 
 
 def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
@@ -261,7 +266,8 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
             raise InvalidSetting(f"{path}: {name} is missing")
         if name in written and type(written[name]) is not kind:
             raise InvalidSetting(f"{path}: {name} must be a {kind.__name__}")
-    catalogue, vendors = written.get("catalogue"), written.get("vendors")
+    catalogue, artifacts = written.get("catalogue"), written.get("artifacts")
+    vendors = written.get("vendors")
     return Settings(
         data=data,
         database_url=str(written.get("database_url", sqlite_url(data))),
@@ -274,5 +280,6 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
         allow_direct=written["allow_direct"] is True,
         catalogue=Path(str(catalogue)) if catalogue is not None else None,
         telemetry_mib=int(str(written.get("telemetry_mib", DEFAULT_TELEMETRY_MIB))),
+        artifacts=Path(str(artifacts)) if artifacts is not None else None,
         vendors=Path(str(vendors)) if vendors is not None else None,
     )

@@ -38,6 +38,7 @@ from control_plane.fleet.diagnostics import DiagnosticRuns
 from control_plane.fleet.telemetry import Limits, Recorder
 from control_plane.gateway import Gateway, OwnCounting, Rooms, Siblings
 from control_plane.identifiers import AgentId
+from control_plane.install import BadRelease, Installation, Release
 from control_plane.metrics import CallMeters, MetricsParts, ProcessFigures
 from control_plane.store import Store, unix_ms
 from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_hub
@@ -79,7 +80,7 @@ def serve(settings: Settings) -> None:
             stack.callback(recorder.close)
             built = _build(settings, store, recorder)
         # InvalidSetting, InvalidEntry and an unusable operator token are ValueErrors.
-        except (CannotListen, AuthorityUnusable, HubKeyUnusable, ValueError) as error:
+        except (CannotListen, AuthorityUnusable, BadRelease, HubKeyUnusable, ValueError) as error:
             raise CannotServe(str(error)) from error
         except SQLAlchemyError as error:
             raise CannotServe(f"the database cannot be used: {_first_line(error)}") from error
@@ -142,6 +143,10 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             )
         )
 
+    installation = None
+    if settings.artifacts is not None:
+        installation = Installation(Release.load(settings.artifacts), settings.public_url, pin)
+
     async def revoke_agent(agent_id: AgentId, actor: str) -> None:
         await revoke(store, agent_id, actor)
 
@@ -172,10 +177,12 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
                 hub_public_key=hub_public_key(directory.hub_key),
                 hub_endpoint=settings.hub_endpoint,
                 allow_direct=settings.allow_direct,
+                revoke_agent=revoke_agent,
             ),
             create_invite=invite,
             revoke_agent=revoke_agent,
             refresh_access=access.refresh,
+            installation=installation,
             refresh_economy=economy.refresh,
         )
     )

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from daalu_wire.v1 import agent_pb2, catalogue_pb2
 
+from agent.capabilities import no_capabilities
 from agent.engine.catalogue import Catalogue, NotInCatalogue
 from agent.engine.client import EngineClient, EngineSilent, Figures
 from agent.engine.launch import Host, launch, model_directory
@@ -199,7 +200,8 @@ class Supervisor:
         self._memory.turn_log()
         plan = launch(model, self._host)
         try:
-            started = spawn_detached(plan.argv, plan.environment, self._memory.log)
+            with no_capabilities():
+                started = spawn_detached(plan.argv, plan.environment, self._memory.log)
         except OSError as error:
             raise EngineFault(f"{plan.argv[0]} cannot be run ({error.strerror})", again=False) from error
         running = RunningEngine(started, wanted.model_id, wanted.digest, self._host.address, self._host.port)

@@ -1,4 +1,4 @@
-"""One HTTPS exchange with the control plane, trusted by the key that the invite pins."""
+"""One HTTPS exchange with the control plane, trusted by its key, which the invite named."""
 
 import datetime as dt
 import hashlib
@@ -11,9 +11,10 @@ from email.utils import parsedate_to_datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from agent.enrolment.invite import Invite
+from agent.enrolment.invite import ControlPlane
 
 CLAIM_PATH = "/enrolment/v1/claim"
+LEAVE_PATH = "/enrolment/v1/leave"
 # Two certificates, two roots and a few addresses are under 16 KiB.
 ANSWER_LIMIT_BYTES = 256 * 1024
 
@@ -46,24 +47,24 @@ class Answer:
     clock_ahead: dt.timedelta | None
 
 
-def post(invite: Invite, body: bytes, timeout_s: float) -> Answer:
-    """Sends `body` to the claim's path. `timeout_s` bounds each wait. Raises Unreachable, WrongKey."""
-    where = invite.url
-    connection = _PinnedConnection(invite, timeout_s)
+def post(there: ControlPlane, path: str, body: bytes, timeout_s: float) -> Answer:
+    """Sends `body` to `path`. `timeout_s` bounds each wait. Raises Unreachable, WrongKey."""
+    where = there.url
+    connection = _PinnedConnection(there, timeout_s)
     try:
-        connection.request("POST", CLAIM_PATH, body, {"Content-Type": "application/json"})
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
         with connection.getresponse() as response:
             content = response.read(ANSWER_LIMIT_BYTES + 1)
             date = response.getheader("Date")
     except socket.gaierror as error:
         raise Unreachable(
-            f"{invite.host} cannot be resolved ({error.strerror}): check this host's DNS"
+            f"{there.host} cannot be resolved ({error.strerror}): check this host's DNS"
         ) from error
     except ConnectionRefusedError as error:
         raise Unreachable(f"{where} refuses connections: is the control plane running there?") from error
     except TimeoutError as error:
         raise Unreachable(
-            f"{where} does not answer: does a firewall stop outbound TCP {invite.port}?"
+            f"{where} does not answer: does a firewall stop outbound TCP {there.port}?"
         ) from error
     except ssl.SSLError as error:
         raise Unreachable(
@@ -87,9 +88,9 @@ def post(invite: Invite, body: bytes, timeout_s: float) -> Answer:
 class _PinnedConnection(http.client.HTTPConnection):
     """TLS whose peer is known by its public key alone, checked before a byte of the request is sent."""
 
-    def __init__(self, invite: Invite, timeout_s: float) -> None:
-        super().__init__(invite.host, invite.port, timeout=timeout_s)
-        self._invite = invite
+    def __init__(self, there: ControlPlane, timeout_s: float) -> None:
+        super().__init__(there.host, there.port, timeout=timeout_s)
+        self._there = there
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         # The pinned key proves more than a certificate's name and dates would.
@@ -98,12 +99,12 @@ class _PinnedConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._invite.host)
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._there.host)
         certificate = self.sock.getpeercert(binary_form=True)
-        if certificate is None or key_sha256(certificate) != self._invite.control_plane_key_sha256:
+        if certificate is None or key_sha256(certificate) != self._there.key_sha256:
             self.close()
             raise WrongKey(
-                f"the server at {self._invite.url} has another key than the invite names; "
+                f"the server at {self._there.url} has another key than the invite names; "
                 "nothing was sent. Either something stands in between, or the control plane was set up anew: "
                 "ask for a new invite"
             )

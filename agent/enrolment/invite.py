@@ -1,4 +1,4 @@
-"""Invites: what an operator hands to an owner, as one line of text."""
+"""Invites: what an operator hands to an owner, as one line of text; and whom they name."""
 
 import base64
 import binascii
@@ -20,11 +20,27 @@ class InvalidInvite(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Invite:
+class ControlPlane:
+    """Where it is, and the key that it is known by."""
+
     host: str
     port: int
-    token: bytes = field(repr=False)
-    control_plane_key_sha256: bytes
+    key_sha256: bytes
+
+    @classmethod
+    def of(cls, url: str, key_sha256: bytes) -> "ControlPlane":
+        """ValueError where `url` is no https://host:port."""
+        parts = urlsplit(url)
+        port = parts.port or 443
+        if (
+            parts.scheme != "https"
+            or not parts.hostname
+            or parts.path.strip("/")
+            or parts.query
+            or parts.username
+        ):
+            raise ValueError(f"{url!r} is no https://host:port")
+        return cls(parts.hostname, port, key_sha256)
 
     @property
     def url(self) -> str:
@@ -42,6 +58,12 @@ class Invite:
             return False
 
 
+@dataclass(frozen=True, slots=True)
+class Invite:
+    control_plane: ControlPlane
+    token: bytes = field(repr=False)
+
+
 def parse_invite(text: str) -> Invite:
     """White space, as mail and terminals add it, is ignored. Raises InvalidInvite."""
     joined = "".join(text.split())
@@ -53,18 +75,11 @@ def parse_invite(text: str) -> Invite:
         message.ParseFromString(
             base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
         )
-        parts = urlsplit(message.url)
-        port = parts.port or 443
     except (binascii.Error, DecodeError, ValueError):
         raise InvalidInvite(f"the invite is damaged: copy the whole of it, or {_ASK}") from None
     if len(message.token) != 32 or len(message.control_plane_key_sha256) != 32:
         raise InvalidInvite(f"the invite is cut short: copy the whole of it, or {_ASK}")
-    if (
-        parts.scheme != "https"
-        or not parts.hostname
-        or parts.path.strip("/")
-        or parts.query
-        or parts.username
-    ):
-        raise InvalidInvite(f"the invite names {message.url!r}, which is no https://host:port: {_ASK}")
-    return Invite(parts.hostname, port, message.token, message.control_plane_key_sha256)
+    try:
+        return Invite(ControlPlane.of(message.url, message.control_plane_key_sha256), message.token)
+    except ValueError as error:
+        raise InvalidInvite(f"the invite names no control plane ({error}): {_ASK}") from None

@@ -8,15 +8,18 @@ ask the daemon; nobody else can open it.
 from agent.status.control import Control, ControlFailed, Request, ask
 from agent.status.snapshot import Snapshot
 from agent.status.systemd import notify, watchdog
+from agent.status.waiting import Progress, progress
 from agent.status.words import describe
 
 __all__ = [
     "Control",
     "ControlFailed",
+    "Progress",
     "Request",
     "Snapshot",
     "ask",
     "describe",
     "notify",
+    "progress",
     "watchdog",
 ]

@@ -18,6 +18,7 @@ from control_plane.api.schemas import DeployRequest, InviteRequest, InviteRespon
 from control_plane.fleet import AgentStatus
 from control_plane.fleet.telemetry import Reliability, read_reliability
 from control_plane.identifiers import AgentId, TenantId
+from control_plane.install import Installation
 from control_plane.store import Store, unix_ms
 from control_plane.store.tables import Agent, Tenant
 
@@ -41,6 +42,7 @@ def agent_routes(
     create_invite: CreateInvite,
     revoke: Callable[[AgentId, str], Awaitable[None]],
     telemetry: Path,
+    installation: Installation | None = None,
 ) -> APIRouter:
     """`telemetry`: the file of its history."""
     routes = APIRouter()
@@ -72,7 +74,7 @@ def agent_routes(
 
         tenant = await store.read(query)
         text, expires_unix_ms = await create_invite(tenant.id)
-        return InviteResponse(tenant_id=tenant.id, invite=text, expires_unix_ms=expires_unix_ms)
+        return InviteResponse.of(tenant.id, text, expires_unix_ms, installation)
 
     @routes.get("/agents/{agent}")
     async def agent(agent: str) -> AgentDetail:

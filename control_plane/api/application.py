@@ -27,6 +27,7 @@ from control_plane.api.providers import provider_routes
 from control_plane.api.telemetry import telemetry_routes
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.identifiers import AgentId
+from control_plane.install import Installation, artifact_routes
 from control_plane.metrics import MetricsParts
 from control_plane.store import Store
 
@@ -50,6 +51,8 @@ class ApiParts:
     revoke_agent: Callable[[AgentId, str], Awaitable[None]]
     refresh_access: RefreshAccess
     refresh_economy: Callable[[], Awaitable[None]]
+    # Absent where no release is served: then an invite comes without a line that installs.
+    installation: Installation | None = None
 
 
 def build_api(parts: ApiParts) -> Application:
@@ -64,7 +67,14 @@ def build_api(parts: ApiParts) -> Application:
     change = Change(parts.store, parts.refresh_economy)
     for routes in (
         access_routes(parts.store, parts.refresh_access),
-        agent_routes(parts.store, parts.fleet, parts.create_invite, parts.revoke_agent, parts.telemetry),
+        agent_routes(
+            parts.store,
+            parts.fleet,
+            parts.create_invite,
+            parts.revoke_agent,
+            parts.telemetry,
+            parts.installation,
+        ),
         model_routes(parts.catalogue),
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
         telemetry_routes(parts.store, parts.telemetry),
@@ -80,6 +90,8 @@ def build_api(parts: ApiParts) -> Application:
     metrics = metrics_routes(parts.store, parts.operator_token, parts.access, parts.metrics)
     application.include_router(metrics, include_in_schema=False)
     application.include_router(parts.enrolment, include_in_schema=False)
+    if parts.installation is not None:
+        application.include_router(artifact_routes(parts.installation.release), include_in_schema=False)
     return Intake(application, parts.operator_token)
 
 

@@ -1,9 +1,11 @@
 """What the REST interface answers with about tenants, users, keys and models. Fields are only added."""
 
+import base64
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
+from control_plane.install import Installation
 from control_plane.store.tables import ApiKey, Purpose, Tenant, User, UserRole
 
 
@@ -109,6 +111,23 @@ class InviteResponse(Response):
     # The only time that it is shown. Good once, until `expires_unix_ms`.
     invite: str
     expires_unix_ms: int
+    # What the owner pastes, with the invite in it, and what proves to an operator who knows the release key
+    # that it runs a release of that key; None: this control plane serves no release.
+    install_line: str | None
+    release_manifest: str | None
+    release_signature: str | None
+
+    @classmethod
+    def of(cls, tenant_id: str, invite: str, expires_unix_ms: int, found: Installation | None) -> Self:
+        release = found.release if found else None
+        return cls(
+            tenant_id=tenant_id,
+            invite=invite,
+            expires_unix_ms=expires_unix_ms,
+            install_line=found.line(invite) if found else None,
+            release_manifest=release.manifest_bytes.decode() if release else None,
+            release_signature=base64.b64encode(release.signature).decode() if release else None,
+        )
 
 
 class DeployRequest(Request):

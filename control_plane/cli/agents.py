@@ -1,14 +1,25 @@
 """Commands about agents."""
 
+import base64
 import time
 from typing import Annotated
 
 import typer
 
 from control_plane.cli.agent_page import print_agent
+from control_plane.cli.failure import Failure
 from control_plane.cli.history_page import print_history
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
 from control_plane.cli.show import ago, moment, print_json, print_table
+
+ReleaseKey = Annotated[
+    str | None,
+    typer.Option(
+        "--release-key",
+        envvar="DAALU_RELEASE_KEY",
+        help="As the release's makers gave it to you: a line that would run anything else is not printed.",
+    ),
+]
 
 app = typer.Typer(help="GPU hosts and the daemons on them.", no_args_is_help=True)
 
@@ -16,18 +27,40 @@ app = typer.Typer(help="GPU hosts and the daemons on them.", no_args_is_help=Tru
 @app.command()
 def invite(
     tenant: Annotated[str, typer.Option("--tenant", help="Whose host it will be, by name or id.")],
+    release_key: ReleaseKey = None,
     url: Url = None,
     token: Token = None,
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Prints an invite: good once, for one hour, for one host."""
+    """Prints the line that installs an agent, or the bare invite where no release is served.
+
+    Good once, for one hour, for one host.
+    """
     made = ask(find_target(url, token, data), "POST", "/agents/invite", json={"tenant": tenant})
+    if release_key is not None:
+        _check(made, release_key)
     if as_json:
         print_json(made)
         return
-    print(made["invite"])
+    if made["install_line"]:
+        typer.echo("to be pasted on the GPU host:", err=True)
+    print(made["install_line"] or made["invite"])
     typer.echo(f"good once, until {moment(made['expires_unix_ms'])}", err=True)
+
+
+def _check(made: dict[str, str], release_key: str) -> None:
+    """Raises Failure."""
+    # Only here: the other commands start faster without it.
+    from control_plane.install import BadRelease, check_line  # noqa: PLC0415
+
+    if not made["install_line"]:
+        raise Failure("the control plane serves no release: daalu serve --artifacts DIRECTORY")
+    signature = base64.b64decode(made["release_signature"])
+    try:
+        check_line(made["install_line"], release_key, made["release_manifest"].encode(), signature)
+    except BadRelease as error:
+        raise Failure(str(error)) from error
 
 
 @app.command("list")

@@ -55,6 +55,10 @@ AllowDirect = Annotated[
 CatalogueDirectory = Annotated[
     Path | None, typer.Option("--catalogue", help="A directory of catalogue entries of your own.")
 ]
+Artifacts = Annotated[
+    Path | None,
+    typer.Option("--artifacts", help="A signed release (scripts/release) for hosts to install from."),
+]
 VendorsFile = Annotated[
     Path | None,
     typer.Option("--vendors", help="The external tier's vendors [default: vendors.toml in the directory]"),
@@ -83,6 +87,7 @@ def init(
     database_url: DatabaseUrl = None,
     allow_direct: AllowDirect = None,
     catalogue: CatalogueDirectory = None,
+    artifacts: Artifacts = None,
     vendors: VendorsFile = None,
     network_ipv4: NetworkIpv4 = None,
 ) -> None:
@@ -104,6 +109,7 @@ def init(
         "database_url": database_url,
         "allow_direct": allow_direct,
         "catalogue": catalogue,
+        "artifacts": artifacts,
         "vendors": vendors,
     }
     try:
@@ -131,6 +137,7 @@ def serve(
     database_url: DatabaseUrl = None,
     allow_direct: AllowDirect = None,
     catalogue: CatalogueDirectory = None,
+    artifacts: Artifacts = None,
     vendors: VendorsFile = None,
     log_level: LogLevel = "info",
 ) -> None:
@@ -148,6 +155,7 @@ def serve(
             "database_url": database_url,
             "allow_direct": allow_direct,
             "catalogue": catalogue,
+            "artifacts": artifacts,
             "vendors": vendors,
         },
     )
@@ -209,6 +217,7 @@ def _settings_to_write(data: Path, given: dict[str, Any]) -> Settings:
         "hub_interface": DEFAULT_INTERFACE,
         "allow_direct": False,
         "catalogue": None,
+        "artifacts": None,
         "vendors": None,
     }
     return Settings(data=data, **(defaults | flags))
@@ -221,7 +230,7 @@ def _parsed(given: dict[str, Any]) -> dict[str, Any]:
         parsed["listen"] = Address.parse(parsed["listen"])
     if "listen_plain" in parsed:
         parsed["listen_plain"] = parse_plain_address(parsed["listen_plain"])
-    for name in parsed.keys() & {"catalogue", "vendors"}:
+    for name in parsed.keys() & {"artifacts", "catalogue", "vendors"}:
         parsed[name] = parsed[name].absolute()
     return parsed
 

@@ -25,6 +25,12 @@ def agent_with_either_key(
     return session.exec(select(Agent).where(either)).first()
 
 
+def agent_has_key(session: Session, agent_id: str, tls_key_sha256: bytes) -> bool:
+    """A revoked one too."""
+    query = select(Agent.id).where(Agent.id == agent_id, Agent.tls_key_sha256 == tls_key_sha256)
+    return session.exec(query).first() is not None
+
+
 def unique_name(session: Session, tenant_id: str, wanted: str, limit: int) -> str:
     """`wanted`, or with the first number behind it that makes it unique in the tenant: host, host-2, ..."""
     taken = set(session.exec(select(Agent.name).where(Agent.tenant_id == tenant_id)))

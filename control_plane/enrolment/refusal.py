@@ -6,6 +6,7 @@ from enum import StrEnum
 
 class RefusalCode(StrEnum):
     MALFORMED = "malformed"
+    UNKNOWN_AGENT = "unknown_agent"
     UNKNOWN_TOKEN = "unknown_token"  # noqa: S105 - a code, no secret
     EXPIRED_TOKEN = "expired_token"  # noqa: S105
     TOKEN_USED = "token_used"  # noqa: S105
@@ -17,6 +18,7 @@ class RefusalCode(StrEnum):
 HTTP_STATUS = {
     RefusalCode.MALFORMED: 400,
     RefusalCode.UNKNOWN_TOKEN: 401,
+    RefusalCode.UNKNOWN_AGENT: 404,
     RefusalCode.DIRECT_NOT_ALLOWED: 403,
     RefusalCode.TOKEN_USED: 409,
     RefusalCode.KEYS_KNOWN: 409,

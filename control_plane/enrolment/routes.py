@@ -1,9 +1,9 @@
-"""POST /enrolment/v1/claim: bounds on what is read, and the claim's result as HTTP."""
+"""POST /enrolment/v1/claim and /leave: bounds on what is read, and the result as HTTP."""
 
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from daalu_wire.v1 import enrolment_pb2
 from fastapi import APIRouter, Request, Response
@@ -14,15 +14,20 @@ from starlette.requests import ClientDisconnect
 from control_plane.enrolment.authority import Authority
 from control_plane.enrolment.claim import Hub, claim, unknown_token
 from control_plane.enrolment.claim_request import MAX_BODY_BYTES, ClaimRequest, parse_claim
-from control_plane.enrolment.queries import invite_exists
+from control_plane.enrolment.leave import parse_leave, unknown_agent
+from control_plane.enrolment.queries import agent_has_key, invite_exists
 from control_plane.enrolment.refusal import HTTP_STATUS, Refusal, RefusalCode, Refused
+from control_plane.identifiers import AgentId
 from control_plane.store import Store, WriterClosed, WriterOverloaded, unix_ms
 from control_plane.tunnel import NetworkFull
 
 logger = logging.getLogger(__name__)
 
 CLAIM_PATH = "/enrolment/v1/claim"
+LEAVE_PATH = "/enrolment/v1/leave"
 BODY_TIMEOUT_S = 10.0
+# An agent and who asks for its end.
+RevokeAgent = Callable[[AgentId, str], Awaitable[None]]
 # More claims at once than this are asked to come back; agents do, with jitter.
 MAX_CLAIMS_AT_ONCE = 64
 RETRY_AFTER_S = 2
@@ -37,6 +42,7 @@ def enrolment_routes(
     hub_public_key: str,
     hub_endpoint: str,
     allow_direct: bool,
+    revoke_agent: RevokeAgent,
     clock: Callable[[], int] = unix_ms,
 ) -> APIRouter:
     """`hub_endpoint`: host and UDP port as agents see them. `clock` gives Unix milliseconds."""
@@ -73,6 +79,27 @@ def enrolment_routes(
             return _refused(outcome)
         logger.info("agent enrolled", extra={"agent": outcome.agent_id, "agent_name": outcome.agent_name})
         return _json(200, outcome)
+
+    @router.post(LEAVE_PATH, include_in_schema=False)
+    async def leave(http: Request) -> Response:
+        if places.locked():
+            return _come_back("too many requests at once: try again")
+        async with places:
+            try:
+                request = parse_leave(await _body(http))
+                # A read first, so that nobody but an agent reaches the writer.
+                agent, key = request.agent_id, request.tls_key_sha256
+                if not await store.read(lambda session: agent_has_key(session, agent, key)):
+                    return _refused(unknown_agent())
+                await revoke_agent(agent, agent)
+            except Refused as refused:
+                return _refused(refused.refusal)
+            except ClientDisconnect:
+                return Response(status_code=400)
+            except (WriterOverloaded, WriterClosed):
+                return _come_back("the control plane is busy or stopping: try again")
+        logger.info("agent left", extra={"agent": agent})
+        return _json(200, enrolment_pb2.LeaveResponse())
 
     return router
 
@@ -113,7 +140,7 @@ def _check_direct(http: Request, allow_direct: bool) -> None:
 
 
 def _refused(refusal: Refusal) -> Response:
-    logger.warning("claim refused", extra={"code": str(refusal.code), "reason": refusal.message})
+    logger.warning("enrolment request refused", extra={"code": str(refusal.code), "reason": refusal.message})
     message = enrolment_pb2.EnrolmentRefusal(code=refusal.code, message=refusal.message)
     return _json(HTTP_STATUS[refusal.code], message)
 

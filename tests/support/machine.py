@@ -9,6 +9,8 @@ from tests.support import postgresql
 
 ROOT = Path(__file__).parents[2]
 
+# Of the installer's tests.
+DEBIAN = "12"
 _NETWORK_PROGRAMS = ("ip", "nft", "sysctl", "wg", "wireguard-go")
 
 
@@ -19,6 +21,8 @@ def missing_for(marker: str) -> str | None:
             return _missing_for_networks()
         case "engine":
             return _missing_for_engine()
+        case "debian":
+            return _missing_for_debian()
         case "postgresql":
             return postgresql.missing_reason()
         case _:
@@ -33,6 +37,13 @@ def engine_environment() -> Path:
 
 def engine_python() -> Path:
     return engine_environment() / "bin" / "python"
+
+
+def debian_root(version: str) -> Path:
+    """Where scripts/debian_root makes a clean Debian."""
+    made_by = (ROOT / "scripts" / "debian_root").read_bytes()
+    key = hashlib.sha256(f"{version}\n".encode() + made_by).hexdigest()[:16]
+    return cache() / f"debian-{version}-{key}"
 
 
 def cache() -> Path:
@@ -56,7 +67,18 @@ def _missing_for_engine() -> str | None:
     return "there is no engine environment: run scripts/engine_environment"
 
 
+def _missing_for_debian() -> str | None:
+    if reason := _missing_for_networks():
+        return reason
+    missing = [name for name in ("systemd-nspawn", "nsenter", "unshare") if shutil.which(name) is None]
+    if missing:
+        return f"programs are missing: {', '.join(missing)}"
+    if (debian_root(DEBIAN) / ".complete").exists():
+        return None
+    return f"there is no clean Debian: run scripts/debian_root {DEBIAN}"
+
+
 if __name__ == "__main__":
-    for marker in ("root", "engine", "postgresql"):
+    for marker in ("root", "engine", "postgresql", "debian"):
         if reason := missing_for(marker):
             print(f"tests marked {marker!r} will be skipped: {reason}")

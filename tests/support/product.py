@@ -43,7 +43,14 @@ class ControlPlane:
     """`daalu serve` and, with a tunnel, `daalu hub`, over one data directory."""
 
     def __init__(
-        self, host: Host, directory: Path, *, address: str, interface: str | None, catalogue: Path | None
+        self,
+        host: Host,
+        directory: Path,
+        *,
+        address: str,
+        interface: str | None,
+        catalogue: Path | None,
+        artifacts: Path | None = None,
     ) -> None:
         """`interface` None: direct mode."""
         self.host = host
@@ -53,6 +60,7 @@ class ControlPlane:
         self.interface = interface or ""
         self._address = address
         self._catalogue = catalogue
+        self._artifacts = artifacts
         self.serve = Program(host, self.command("serve"), directory / "serve.log")
         self.hub = Program(host, self.command("hub"), directory / "hub.log")
 
@@ -67,6 +75,8 @@ class ControlPlane:
             options += ["--hub-endpoint", f"{self._address}:{HUB_PORT}", "--hub-interface", self.interface]
         if self._catalogue is not None:
             options += ["--catalogue", str(self._catalogue)]
+        if self._artifacts is not None:
+            options += ["--artifacts", str(self._artifacts)]
         self.host.run(self.command("init", *options))
 
     def start(self) -> None:
@@ -96,6 +106,9 @@ class ControlPlane:
 
     def invite(self, tenant: str) -> str:
         return str(self.rest("POST", "/agents/invite", {"tenant": tenant})["invite"])
+
+    def install_line(self, tenant: str) -> str:
+        return str(self.rest("POST", "/agents/invite", {"tenant": tenant})["install_line"])
 
     def agent(self, name: str) -> Any:
         return self.rest("GET", f"/agents/{name}")

@@ -3,9 +3,9 @@
 isort:skip_file
 Enrolment: the one exchange that the agent starts, over HTTPS, before its tunnel exists.
 
-POST <url>/enrolment/v1/claim, both bodies in protobuf's JSON mapping. Refusals are an EnrolmentRefusal
+POST <url>/enrolment/v1/claim, and /enrolment/v1/leave when the host is given up; both bodies in protobuf's JSON mapping. Refusals are an EnrolmentRefusal
 with status 400 (malformed), 401 (unknown token), 403 (direct mode not allowed), 409 (claimed with another
-key; keys of another agent) or 410 (expired, revoked). 503: try again.
+key; keys of another agent), 404 (no such agent) or 410 (expired, revoked). 503: try again.
 """
 
 from collections import abc as _abc
@@ -178,13 +178,59 @@ class TunnelConfiguration(_message.Message):
 Global___TunnelConfiguration: _TypeAlias = TunnelConfiguration  # noqa: Y015
 
 @_typing.final
+class LeaveRequest(_message.Message):
+    """The host's own word that it is given up: its agent is revoked. Sent again, it changes nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    TLS_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    tls_public_key: _builtins.bytes
+    """The key pinned at enrolment, as SubjectPublicKeyInfo in DER."""
+    signature: _builtins.bytes
+    """ECDSA with SHA-256 over "daalu-leave-1", a zero byte and agent_id in ASCII. It needs no time in it: a
+    revoked agent stays revoked.
+    """
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        tls_public_key: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "signature", b"signature", "tls_public_key", b"tls_public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaveRequest: _TypeAlias = LeaveRequest  # noqa: Y015
+
+@_typing.final
+class LeaveResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaveResponse: _TypeAlias = LeaveResponse  # noqa: Y015
+
+@_typing.final
 class EnrolmentRefusal(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """One of: malformed, unknown_token, expired_token, token_used, keys_known, direct_not_allowed, revoked,
+    """One of: malformed, unknown_agent, unknown_token, expired_token, token_used, keys_known, direct_not_allowed, revoked,
     unavailable.
     """
     message: _builtins.str

@@ -179,7 +179,7 @@ def test_a_server_without_tls_is_told_apart(tmp_path: Path) -> None:
             invite_text(url=f"https://127.0.0.1:{port}", token=b"t" * 32, control_plane_key_sha256=b"k" * 32)
         )
         with pytest.raises(Unreachable, match="does not speak TLS"):
-            connection.post(invite, b"{}", 5.0)
+            connection.post(invite.control_plane, connection.CLAIM_PATH, b"{}", 5.0)
         thread.join()
     assert not (tmp_path / "state").exists()
 

@@ -3,6 +3,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -11,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from control_plane.enrolment import Authority, create_server_certificate, enrolment_routes
+from control_plane.fleet import revoke
 from control_plane.store import Store
 from tests.support.databases import database_url, postgresql_server, store
 from tests.support.enrolment import NOW_MS
@@ -36,6 +38,9 @@ class Site:
     url: str
     client: httpx2.Client
     clock: Clock
+
+    def leave(self, body: bytes) -> httpx2.Response:
+        return self.client.post(f"{self.url}/enrolment/v1/leave", content=body)
 
     def claim(self, body: bytes, **headers: str) -> httpx2.Response:
         return self.client.post(f"{self.url}/enrolment/v1/claim", content=body, headers=headers)
@@ -72,6 +77,7 @@ def site(
             hub_public_key=HUB_KEY,
             hub_endpoint="control.example:51820",
             allow_direct=allow_direct,
+            revoke_agent=partial(revoke, store),
             clock=clock,
         )
     )
