@@ -192,7 +192,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     names = load_names(catalogue, settings.catalogue)
     vendors = load_vendors(settings.vendors, default=directory.vendors)
     rooms = Rooms(access, fleet, economy, counting, names, vendors)
-    gateway = Gateway(store, rooms, secret=salt_key, processes=lambda: siblings.count)
+    gateway = Gateway(store, rooms, secret=salt_key, processes=lambda: siblings.count, meters=meters)
     listeners = [
         tls_listener(api, settings.listen, directory.tls_certificate, directory.tls_key, inference=gateway)
     ]

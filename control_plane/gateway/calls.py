@@ -140,6 +140,7 @@ class _Call:
             else:
                 return
             logger.info("call %s: an attempt at tier %s failed: %s", record.id, candidate.tier, failure.code)
+            parts.meters.attempt_failed(record.tenant_id, candidate.tier, failure.code)
             await self._settling.give_back(failure.code)
         if self._client.gone:
             raise ClientGone
@@ -253,6 +254,7 @@ class _Call:
             if self._client.gone:
                 raise ClientGone from None
             parts.breakers.failed(place_of(candidate), time.monotonic())
+            parts.meters.attempt_failed(record.tenant_id, candidate.tier, Condition.STREAM_BROKEN.value.code)
             raise
         except EngineRefused as refused:
             who = "vendor" if isinstance(candidate, AtVendor) else "engine"

@@ -32,6 +32,7 @@ from control_plane.gateway.streams import InFlight
 from control_plane.gateway.surfaces import SURFACES, SurfaceClient, nothing_here, surface_of
 from control_plane.gateway.vendor_dispatch import VendorDispatch
 from control_plane.identifiers import AgentId
+from control_plane.metrics import Meters, NoMeters
 from control_plane.router import Breakers, RetryBudget
 from control_plane.store import Store, unix_ms
 from control_plane.store.tables import Purpose
@@ -66,6 +67,7 @@ class Gateway:
         secret: bytes,
         limits: Limits | None = None,
         processes: Callable[[], int] = lambda: 1,
+        meters: Meters | None = None,
     ) -> None:
         """`secret` keys the salts of engines' prefix caches.
 
@@ -94,6 +96,7 @@ class Gateway:
             breakers=Breakers(),
             retries=RetryBudget(),
             limits=self._limits,
+            meters=meters or NoMeters(),
             own=self._own,
         )
         rooms.fleet.on_lost(self.cut)
@@ -239,6 +242,9 @@ class Gateway:
         return principal
 
     async def _refuse(self, client: Client, refusal: Refusal) -> None:
+        if "x-daalu-call-id" not in refusal.headers:
+            # Of a call it has been told when the call was settled.
+            self._parts.meters.refused(None, refusal.code)
         extra = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
         extra.append((b"x-daalu-fall-through", refusal.condition.value.fall_through.encode()))
         with suppress(ClientGone):

@@ -12,6 +12,7 @@ from control_plane.gateway.limits import Limits
 from control_plane.gateway.ports import Counting, Economy, Fleet
 from control_plane.gateway.streams import InFlight
 from control_plane.gateway.vendor_dispatch import VendorDispatch
+from control_plane.metrics import Meters
 from control_plane.router import Breakers, RetryBudget
 from control_plane.vendors import Vendors
 
@@ -32,5 +33,6 @@ class Parts:
     breakers: Breakers
     retries: RetryBudget
     limits: Limits
+    meters: Meters
     # Runs a task that outlives the request which started it.
     own: Own

@@ -11,6 +11,7 @@ from control_plane.gateway.parts import Parts
 from control_plane.gateway.ports import AnswerText
 from control_plane.gateway.reading import AnswerBroken
 from control_plane.gateway.record import AttemptRecord, CallRecord
+from control_plane.metrics import EndedCall
 from control_plane.router import AtVendor, ThirdPartyCard
 from control_plane.store import unix_ms
 from control_plane.store.tables import AttemptOutcome, CallOutcome, Tier
@@ -70,10 +71,26 @@ class Settling:
             record.ending = ending_of(record, last, claimed, counted)
         used = counted or claimed or Tokens()
         self._holds.release(used.prompt + used.completion)
+        self._tell(used)
         if last is None or last.tier is Tier.OWN:
             await book.write(record)
             return True
         return await book.settle(record)
+
+    def _tell(self, used: Tokens) -> None:
+        record, meters = self._record, self._parts.meters
+        meters.call_ended(
+            EndedCall(
+                tenant_id=record.tenant_id,
+                tier=record.attempts[-1].tier if record.attempts else None,
+                outcome=record.outcome,
+                prompt_tokens=used.prompt,
+                completion_tokens=used.completion,
+                first_token_s=None if record.first_token_ms is None else record.first_token_ms / 1000,
+            )
+        )
+        if record.error_code is not None:
+            meters.refused(record.tenant_id, record.error_code)
 
     async def _count(self, attempt: AttemptRecord) -> Tokens | None:
         """The gateway's own count, where the card's word alone is not enough; its estimate, where a vendor

@@ -17,6 +17,7 @@ from control_plane.fleet import AgentView, EngineView, FleetView, Liveness, Tick
 from control_plane.gateway import Gateway, Limits, NoCounting, Rooms
 from control_plane.gateway.ports import Counting
 from control_plane.identifiers import AgentId, ApiKeyId, TenantId
+from control_plane.metrics import Meters
 from control_plane.store import Store
 from control_plane.store.tables import Agent, ApiKey, Attempt, Call, Purpose, Tenant
 from control_plane.vendors import Vendors
@@ -187,6 +188,7 @@ async def serving(
     vendors: Vendors | None = None,
     rows: bool = True,
     processes: Callable[[], int] = lambda: 1,
+    meters: Meters | None = None,
 ) -> AsyncIterator[Front]:
     """The economy is the store's, read again with `front.economy.refresh()`. `rows`: writes those that calls
     refer to; where another gateway serves from the same store they are there."""
@@ -204,7 +206,7 @@ async def serving(
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    gateway = Gateway(store, rooms, secret=b"s" * 32, limits=limits, processes=processes)
+    gateway = Gateway(store, rooms, secret=b"s" * 32, limits=limits, processes=processes, meters=meters)
     # The socket is bound and listening from here on: who connects early waits.
     listener = plain_listener(fallback, Address("127.0.0.1", 0), gateway)
     running = asyncio.create_task(gateway.run())
