@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
@@ -100,6 +101,34 @@ def measure_idle(report: Report, directory: Path) -> None:
         report.values["idle_stream_kib"] = idle.kib_per_stream(daalu)
 
 
+def measure_two_processes(report: Report, directory: Path, rounds: int) -> None:
+    """CPU per call of two processes that share store and core, to that of one with as many connections."""
+    together: list[float] = []
+    with ExitStack() as stack:
+        engine = stack.enter_context(upstream(directory, chunks=CHUNKS, chunk_ms=CHUNK_MS))
+        first = stack.enter_context(product.serving(directory, engine.port))
+        unary(first, connections=CONNECTIONS, seconds=UNARY_S)
+        alone = []
+        for _ in range(rounds):
+            alone.append(unary(first, connections=CONNECTIONS, seconds=UNARY_S).cpu_us_per_call)
+            settle()
+        second = stack.enter_context(product.sibling(directory, first))
+        for _ in range(rounds):
+            with ThreadPoolExecutor(2) as both:
+                made = list(
+                    both.map(
+                        lambda proxy: unary(proxy, connections=CONNECTIONS // 2, seconds=UNARY_S),
+                        (first, second),
+                    )
+                )
+            settle()
+            calls = sum(each.calls for each in made)
+            together.append(sum(each.cpu_us_per_call * each.calls for each in made) / calls)
+    report.raw["daalu CPU µs/call, one process"] = statistics.median(alone)
+    report.raw["daalu CPU µs/call, two processes"] = statistics.median(together)
+    report.values["cpu_per_call_two_processes"] = statistics.median(together) / statistics.median(alone)
+
+
 def measure_peer(report: Report, directory: Path, start: Start, key: str) -> None:
     """A peer in turns with the product, so that their ratio is of the same minutes."""
     ours, theirs = [], []
@@ -128,7 +157,6 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true", help="without vllm-router and LiteLLM")
     arguments = parser.parse_args()
     report = Report()
-    report.reasons["cpu_per_call_two_processes"] = "daalu serve is one process today"
     report.reasons["tunnel_ratio"] = "needs two network namespaces with a tunnel, which this does not make"
     steps: list[tuple[str, list[str], Callable[[Path], None]]] = [
         ("parts", ["ledger_calls_per_s", "plan_us_10k"], lambda where: measure_parts(report, where)),
@@ -138,6 +166,11 @@ def main() -> None:
             lambda where: measure_side_by_side(report, where, arguments.rounds),
         ),
         ("idle streams", ["idle_stream_kib"], lambda where: measure_idle(report, where)),
+        (
+            "two processes",
+            ["cpu_per_call_two_processes"],
+            lambda where: measure_two_processes(report, where, arguments.rounds),
+        ),
     ]
     peers: list[tuple[str, Start]] = [
         ("unary_vs_vllm_router", proxies.vllm_router),

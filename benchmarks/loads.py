@@ -25,6 +25,7 @@ class Unary:
     p50_ms: float
     p99_ms: float
     cpu_us_per_call: float
+    calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def unary(proxy: Proxy, *, connections: int, seconds: float) -> Unary:
         result["p50_us"] / 1e3,
         result["p99_us"] / 1e3,
         used_s * 1e6 / result["calls"],
+        result["calls"],
     )
 
 

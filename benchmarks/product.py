@@ -49,6 +49,19 @@ def serving(directory: Path, engine_port: int) -> Iterator[Proxy]:
         yield proxy
 
 
+@contextmanager
+def sibling(directory: Path, first: Proxy) -> Iterator[Proxy]:
+    """A second process over the same data directory, on the same core as the first."""
+    tls, plain = free_ports(2)
+    command = [*_DAALU, "serve", "--data", str(directory / "control-plane")]
+    command += ["--listen", f"127.0.0.1:{tls}", "--listen-plain", f"127.0.0.1:{plain}"]
+    log = directory / "sibling.log"
+    with running(command, MEASURED_CORE, log) as process:
+        proxy = Proxy("sibling", plain, process.pid, first.key)
+        wait_until(lambda: _answers(proxy), f"the second process answers (see {log})")
+        yield proxy
+
+
 def _answers(proxy: Proxy) -> bool:
     request = urllib.request.Request(
         f"http://127.0.0.1:{proxy.port}/v1/models", headers={"authorization": f"Bearer {proxy.key}"}
