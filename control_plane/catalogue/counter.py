@@ -171,10 +171,12 @@ def _why_prompt_uncountable(body: Mapping[str, Any]) -> str | None:
     for name in _OTHER_PROMPT:
         if body.get(name):
             return f"{name} is set"
-    if {"chat_template", "tokenize"} & (body.get("chat_template_kwargs") or {}).keys():
+    variables = body.get("chat_template_kwargs") or {}
+    if not isinstance(variables, dict) or {"chat_template", "tokenize"} & variables.keys():
         return "chat_template_kwargs names the template itself"
-    for position, message in enumerate(body.get("messages") or ()):
-        content = message.get("content")
+    messages = body.get("messages")
+    for position, message in enumerate(messages if isinstance(messages, list) else ()):
+        content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else ():
             kind = part.get("type") if isinstance(part, dict) else "text"
             if kind not in TEXT_PARTS:

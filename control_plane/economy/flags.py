@@ -47,6 +47,9 @@ def find_drift(session: Session) -> dict[str, Drift]:
     return found
 
 
+MOST_STORED = 2**63 - 1
+
+
 def judge_providers(session: Session, now_unix_ms: int) -> list[str]:
     """Flags every card that find_drift finds, and returns their agents; for a writing session, after
     find_drift found something in a reading one."""
@@ -61,7 +64,8 @@ def judge_providers(session: Session, now_unix_ms: int) -> list[str]:
                 tenant_id=agent.tenant_id,
                 measure=drift.measure,
                 calls=drift.calls,
-                claimed_tokens=drift.claimed_tokens,
+                # Of claims that were stored before they were checked there may be more than fits.
+                claimed_tokens=min(drift.claimed_tokens, MOST_STORED),
                 counted_tokens=drift.counted_tokens,
             )
         )

@@ -64,7 +64,7 @@ def payable_tokens(claimed: Tokens | None, counted: Tokens | None, *, operator_c
 
 
 def within_hold(tokens: Tokens, hold_tokens: int) -> Tokens:
-    """No more than was held: the completion is cut first, then the prompt."""
-    prompt = min(tokens.prompt, hold_tokens)
-    completion = min(tokens.completion, hold_tokens - prompt)
-    return Tokens(prompt, completion, min(tokens.cached_prompt, prompt))
+    """No more than was held: the completion is cut first, then the prompt. Never less than nothing."""
+    prompt = max(0, min(tokens.prompt, hold_tokens))
+    completion = max(0, min(tokens.completion, hold_tokens - prompt))
+    return Tokens(prompt, completion, max(0, min(tokens.cached_prompt, prompt)))

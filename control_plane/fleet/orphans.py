@@ -31,6 +31,8 @@ SETTLEMENT_LOST = "settlement_lost"
 AT_CHECKPOINT = "control plane restarted; settled at the last checkpoint"
 # Of an owner's own card no more is believed: it keeps sums over a month within 64 bits.
 _MOST_TOKENS = 1_000_000_000
+# No attempt lasts longer, whatever its receipt says.
+_LONGEST_MS = 24 * 3_600_000
 
 
 def running_with_receipt(
@@ -196,8 +198,8 @@ def _end_call(call: Call, attempt: Attempt, receipt: Receipt | None, used: Usage
 
 
 def _elapsed_ms(receipt: Receipt, until_unix_ms: int) -> int:
-    # Differences of the agent's own times, since its clock may be off.
-    return max(0, until_unix_ms - receipt.accepted_unix_ms)
+    # Differences of the agent's own times, since its clock may be off; bounded, since it may be made up.
+    return min(max(0, until_unix_ms - receipt.accepted_unix_ms), _LONGEST_MS)
 
 
 def _tokens(receipt: Receipt) -> Tokens:

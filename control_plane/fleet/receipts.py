@@ -34,7 +34,7 @@ def store_receipts(session: Session, agent_id: str, receipts: Sequence[agent_pb2
     Receipts up to the cursor are stored already and change nothing, so any batch may come any number of
     times. `receipts` are in the order of their sequence numbers.
     """
-    agent = session.exec(select(Agent).where(Agent.id == agent_id).with_for_update()).one()
+    agent = session.exec(select(Agent).where(Agent.id == agent_id).with_for_update(key_share=True)).one()
     rows = [_row(agent_id, receipt) for receipt in receipts if receipt.sequence > agent.receipts_acknowledged]
     if not rows:
         return Stored(agent.receipts_acknowledged, 0)

@@ -8,18 +8,20 @@ is no such mercy: no hold, no call; and no end marker before the settlement.
 import asyncio
 import logging
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from control_plane.economy import Held, NewTerms, NothingHeld, QuotaExceeded, Tokens, checkpoint
+from control_plane.economy import Held, NewTerms, NothingHeld, QuotaExceeded, Tokens, Voided, checkpoint
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.limits import Limits
 from control_plane.gateway.queries import reserve_all, save_all
 from control_plane.gateway.record import CallRecord
 from control_plane.identifiers import AttemptId, CallId
 from control_plane.store import Store, WriterClosed, WriterOverloaded
+from control_plane.store.tables import Tier
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,8 @@ T = TypeVar("T")
 # What says "not now", in contrast to a fault of the record itself.
 _UNWRITABLE = (
     InterfaceError,
+    # A server that has become read-only says it so.
+    InternalError,
     NoConnection,
     OperationalError,
     TimeoutError,
@@ -54,19 +58,23 @@ class Book:
         if self._writable and await self._try(record):
             self._owed.pop(record.id, None)
             return
-        if record.id not in self._owed and len(self._owed) >= self._limits.unwritten_calls:
+        if not record.attempts and record.settled:
+            logger.warning("call %s was refused, which cannot be recorded now", record.id)
+            return
+        if record.id not in self._owed and self._owed_without_money >= self._limits.unwritten_calls:
             if record.settled:
                 logger.error("call %s ends without its record: too many are unwritten", record.id)
                 return
             raise _unrecordable()
-        self._owed[record.id] = record
+        self._owe(record)
 
     async def reserve(self, record: CallRecord, terms: NewTerms) -> Held | QuotaExceeded:
         """Returns when the hold and the attempt under it are durable, or nothing was written. Raises Refusal
         where the store cannot be written."""
         try:
             item = (terms, record.entry())
-            return await self._within_patience(self._store.write_item(reserve_all, item))
+            # Given up, it must not be written behind the void that then follows.
+            return await self._within_patience(self._store.write_item(reserve_all, item), withdraw=True)
         except _UNWRITABLE as error:
             self._is_unwritable(error)
             raise _unrecordable() from None
@@ -84,7 +92,11 @@ class Book:
         if written:
             self._owed.pop(record.id, None)
             return True
-        self._owed[record.id] = record
+        if isinstance(record.ending, Voided) and len(self._owed) >= self._limits.unwritten_calls:
+            # No money is in it: the reaper gives back whatever was held.
+            logger.warning("call %s ends without its record: too many are unwritten", record.id)
+            return False
+        self._owe(record)
         return False
 
     async def checkpoint(self, attempt_id: AttemptId, tokens: Tokens) -> None:
@@ -98,15 +110,18 @@ class Book:
         """Writes what is owed and has ended, oldest first, until that fails."""
         self._writable = self._writable or not self._owed
         for record in list(self._owed.values()):
+            # As it is written: what ends meanwhile is owed still.
+            settled = record.settled
             try:
                 written = await self._try(record)
-            except (SQLAlchemyError, NothingHeld):
+            except Exception:
+                # Whatever it is that one record has, the others are written.
                 logger.exception("call %s cannot be recorded, and is given up", record.id)
                 self._owed.pop(record.id, None)
                 continue
             if not written:
                 return
-            if record.settled:
+            if settled:
                 self._owed.pop(record.id, None)
             if not self._writable:
                 logger.info("the store can be written again; %d calls are owed", len(self._owed))
@@ -120,12 +135,29 @@ class Book:
             return False
         return True
 
-    async def _within_patience(self, writing: Awaitable[T]) -> T:
-        # Neither our patience nor a cancelled caller ends the write: it may run all the same, does no harm,
-        # and its error is known.
+    def _owe(self, record: CallRecord) -> None:
+        if record.settled:
+            # Its texts are of no use any more, and there may be many.
+            record.request = replace(record.request, body={})
+        self._owed[record.id] = record
+
+    @property
+    def _owed_without_money(self) -> int:
+        return sum(record.attempts[-1].tier is Tier.OWN for record in self._owed.values() if record.attempts)
+
+    async def _within_patience(self, writing: Awaitable[T], *, withdraw: bool = False) -> T:
+        """Neither our patience nor a cancelled caller ends the write: it may run all the same, does no harm,
+        and its error is known. `withdraw`: one that has not begun never does then."""
         task = asyncio.ensure_future(writing)
-        done, _ = await asyncio.wait((task,), timeout=self._limits.record_wait_s)
+        try:
+            done, _ = await asyncio.wait((task,), timeout=self._limits.record_wait_s)
+        except asyncio.CancelledError:
+            if withdraw:
+                task.cancel()
+            raise
         if not done:
+            if withdraw:
+                task.cancel()
             task.add_done_callback(_consume)
             raise TimeoutError
         return task.result()

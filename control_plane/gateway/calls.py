@@ -95,6 +95,8 @@ class _Call:
             raise
         except Exception:
             code, status = Condition.INTERNAL.value.code, Condition.INTERNAL.value.status
+            if self._early is None or not self._early.content_started:
+                self._settling.nothing_delivered(code)
             self._settling.end_attempt(AttemptOutcome.FAILED, self._settling.delivered() or Tokens(), code)
             await self._settling.settle(
                 CallOutcome.FAILED, self._status() or status, code, self._settling.delivered()

@@ -6,6 +6,7 @@ from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 
 from control_plane.catalogue import Counter, Tokenizers, Uncountable
+from control_plane.catalogue.chat_template import RENDERING_FAILED
 from control_plane.economy import Tokens
 from control_plane.gateway.answer_text import CollectedAnswer
 from control_plane.gateway.ports import AnswerText
@@ -61,7 +62,7 @@ class OwnCounting:
         choices = text.choices()
         try:
             return self._counter(model_id).completion_tokens(choices, request.body)
-        except Uncountable as error:
+        except (Uncountable, *RENDERING_FAILED) as error:
             _warn(model_id, "answer", error)
             return sum(choice.bytes_bound() for choice in choices)
 
@@ -72,7 +73,7 @@ class OwnCounting:
         return counter
 
 
-def _warn(model_id: str, part: str, error: Uncountable) -> None:
+def _warn(model_id: str, part: str, error: Exception) -> None:
     # Not with the error's words: a template's may repeat the client's.
     cause = type(error.__cause__ or error).__name__
     logger.warning("a call's %s could not be counted for %s (%s): its bound is used", part, model_id, cause)

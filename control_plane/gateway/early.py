@@ -52,10 +52,10 @@ class EarlyStart:
         """No early headers and no pings from here on."""
         self._timer.cancel()
         if self._pinging is not None:
-            self._pinging.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._pinging
-            self._pinging = None
+            pinging, self._pinging = self._pinging, None
+            pinging.cancel()
+            # Not awaited itself: its cancellation is not to be taken for our own, nor ours for its.
+            await asyncio.wait((pinging,))
 
     def _fire(self) -> None:
         self._pinging = self._own(self._ping())

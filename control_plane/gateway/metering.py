@@ -5,7 +5,7 @@ are as vLLM sends them, one `data:` line each and one choice in each chunk.
 """
 
 import re
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import orjson
 
@@ -21,6 +21,9 @@ _CHOICE = re.compile(rb'"choices":\[\{"index":(\d+)')
 class StreamTooLarge(Exception):
     """An event, or what came before the first content, is larger than allowed."""
 
+
+# No call has more; what claims more is no count.
+MOST_TOKENS = 1_000_000_000
 
 NO_TOKENS = Tokens()
 
@@ -49,9 +52,17 @@ class StreamMeter:
     thrown away; from then on every event does as soon as it is whole."""
 
     def __init__(
-        self, *, choices: int, keep_usage: bool, keep_running_usage: bool, max_event_bytes: int
+        self,
+        *,
+        choices: int,
+        keep_usage: bool,
+        keep_running_usage: bool,
+        max_event_bytes: int,
+        prompts: int = 1,
     ) -> None:
+        """`choices`: of each of the `prompts`."""
         self._choices = choices
+        self._prompts = prompts
         self._keep_usage = keep_usage
         self._keep_running_usage = keep_running_usage
         self._max_event_bytes = max_event_bytes
@@ -132,10 +143,11 @@ class StreamMeter:
 
     def _read(self, event: bytes) -> bytes:
         """The event as it goes out, with its end, or nothing."""
-        if event == b"data: [DONE]":
+        if event.startswith(b"data:") and event[5:].strip() == b"[DONE]":
             self.done = True
             return b""
-        if event.startswith(b":"):
+        # What has a second line is no mere comment, whatever the first one is.
+        if event.startswith(b":") and b"\n" not in event:
             return event + b"\n\n" if self.content else b""
         if b'"error":' in event:
             self.error = _error_of(event)
@@ -148,18 +160,20 @@ class StreamMeter:
         return self._hold(event, kept)
 
     def _meter(self, event: bytes, usage: re.Match[bytes]) -> bytes:
-        counts = orjson.loads(usage[1])
-        prompt, completion = counts.get("prompt_tokens") or 0, counts.get("completion_tokens") or 0
+        claim, without = _claim(usage[1]), event[: usage.start()] + event[usage.end() :]
         if b'"choices":[]' in event:
             # The sum over all choices, the last chunk of a stream.
-            self._total = Tokens(prompt, completion, _cached(counts))
-            return event if self._keep_usage else b""
+            if claim is not None:
+                self._total = claim
+            return event if self._keep_usage and claim is not None else b""
         choice = _CHOICE.search(event)
         index = int(choice[1]) if choice else 0
-        self._completion[index] = completion
+        if claim is None or index >= self._choices * self._prompts:
+            return without
+        self._completion[index] = claim.completion
         # Several prompts in one request number their choices on: each prompt counts once.
-        self._prompt[index // self._choices] = prompt
-        return event if self._keep_running_usage else event[: usage.start()] + event[usage.end() :]
+        self._prompt[index // self._choices] = claim.prompt
+        return event if self._keep_running_usage else without
 
     def _hold(self, event: bytes, kept: bytes) -> bytes:
         if kept:
@@ -180,14 +194,24 @@ def usage_of_answer(body: bytes) -> Tokens | None:
     usage = _USAGE.search(body, max(body.rfind(b',"usage":{'), 0))
     if usage is None:
         return None
-    counts = orjson.loads(usage[1])
-    return Tokens(counts.get("prompt_tokens") or 0, counts.get("completion_tokens") or 0, _cached(counts))
+    return _claim(usage[1])
 
 
-def _cached(counts: dict[str, Any]) -> int:
-    """Of the prompt's tokens, those that the engine had in its prefix cache; it says so where asked to."""
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether it can be a number of tokens: money is made of it."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+
+
+def _claim(usage: bytes) -> Tokens | None:
+    """What an engine says that it used; None where that is no count of anything. Null is 0."""
+    counts = _payload(usage)
+    prompt, completion = counts.get("prompt_tokens") or 0, counts.get("completion_tokens") or 0
+    if not is_count(prompt) or not is_count(completion):
+        return None
     details = counts.get("prompt_tokens_details")
-    return (details.get("cached_tokens") or 0) if isinstance(details, dict) else 0
+    # Of the prompt's tokens, those that the engine had in its prefix cache; it says so where asked to.
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return Tokens(prompt, completion, min(cached, prompt) if is_count(cached) else 0)
 
 
 def _payload(event: bytes) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def save_all(session: Session, entries: Sequence[Entry]) -> list[None]:
     attempts = {attempt["id"]: attempt for entry in entries for attempt in entry.attempts}
     insert_rows(session, Call, list(calls.values()), _while_running(Call))
     insert_rows(session, Attempt, list(attempts.values()), _while_running(Attempt))
-    endings = [entry.ending for entry in entries if entry.ending is not None]
+    endings = [ending for entry in entries for ending in entry.endings]
     for ending, settled in zip(endings, settle_all(session, endings) if endings else (), strict=True):
         if settled is None:
             raise NothingHeld(f"the hold of attempt {ending.attempt_id} was given back")

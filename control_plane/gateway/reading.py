@@ -20,6 +20,10 @@ _OUR_FAULT = frozenset({401, 403, 404, 405, 408, 421, 425, 429})
 _NOT_NOW = frozenset({"no_capacity", "draining", "busy", "journal_unwritable"})
 
 
+# Of an engine's own words that are kept.
+MOST_WORDS = 500
+
+
 class AttemptFailed(Exception):
     """Nothing of an answer came; another candidate may be tried.
 
@@ -100,7 +104,9 @@ class EngineRefusals:
         return AttemptFailed("engine_error", self.words(error))
 
     def words(self, error: dict[str, Any]) -> str:
-        return f"the engine reported an error: {error.get('message')}"
+        # Stored with the attempt: bounded, and without what PostgreSQL cannot store.
+        words = str(error.get("message"))[:MOST_WORDS].replace("\0", "\ufffd")
+        return f"the engine reported an error: {words}"
 
 
 class EngineReading:
@@ -113,6 +119,7 @@ class EngineReading:
     def meter(self) -> StreamMeter:
         return StreamMeter(
             choices=self._request.choices,
+            prompts=self._request.prompts,
             keep_usage=self._request.wants_usage,
             keep_running_usage=self._request.wants_running_usage,
             max_event_bytes=self.limits.event_bytes,

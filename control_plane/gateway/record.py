@@ -68,7 +68,7 @@ class Entry:
 
     call: dict[str, Any]
     attempts: list[dict[str, Any]]
-    ending: Ending | None
+    endings: tuple[Ending, ...]
 
 
 @dataclass(slots=True)
@@ -89,6 +89,8 @@ class CallRecord:
     denials: list[Denial] = field(default_factory=list)
     # With the outcome: how the last attempt's hold is resolved.
     ending: Ending | None = None
+    # Holds of earlier attempts, which delivered nothing; written again with every entry, to no effect.
+    given_back: list[Ending] = field(default_factory=list)
     _planned: Planned = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,4 +136,5 @@ class CallRecord:
             "error_code": self.error_code,
             "decision": decision_json(self._planned, ends, self.denials),
         }
-        return Entry(call, [attempt.row(self.id) for attempt in self.attempts], self.ending)
+        endings = (*self.given_back, *([self.ending] if self.ending is not None else ()))
+        return Entry(call, [attempt.row(self.id) for attempt in self.attempts], endings)

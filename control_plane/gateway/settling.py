@@ -1,6 +1,7 @@
 """Settling a call: what the client was given becomes its record's last word, once, and its hold's end."""
 
 import asyncio
+import logging
 import time
 
 from control_plane.economy import Tokens, Voided
@@ -15,6 +16,8 @@ from control_plane.metrics import EndedCall
 from control_plane.router import AtVendor, ThirdPartyCard
 from control_plane.store import unix_ms
 from control_plane.store.tables import AttemptOutcome, CallOutcome, Tier
+
+logger = logging.getLogger(__name__)
 
 
 class Settling:
@@ -66,16 +69,26 @@ class Settling:
     async def _close(self, claimed: Tokens | None) -> bool:
         record, book = self._record, self._parts.reserving.book
         last = record.attempts[-1] if record.attempts else None
-        counted = await self._count(last) if last is not None else None
-        if last is not None:
-            record.ending = ending_of(record, last, claimed, counted)
-        used = counted or claimed or Tokens()
-        self._holds.release(used.prompt + used.completion)
+        used, metered = Tokens(), True
+        try:
+            counted = await self._count(last) if last is not None else None
+            if last is not None:
+                record.ending = ending_of(record, last, claimed, counted)
+            used = counted or claimed or Tokens()
+        except Exception:
+            # Else nobody would ever resolve its hold.
+            logger.exception("call %s cannot be metered, and is not charged", record.id)
+            metered = False
+            record.outcome, record.error_code = CallOutcome.FAILED, Condition.INTERNAL.value.code
+            if last is not None and last.tier is not Tier.OWN:
+                record.ending = Voided(last.id)
+        finally:
+            self._holds.release(used.prompt + used.completion)
         self._tell(used)
         if last is None or last.tier is Tier.OWN:
             await book.write(record)
             return True
-        return await book.settle(record)
+        return await book.settle(record) and metered
 
     def _tell(self, used: Tokens) -> None:
         record, meters = self._record, self._parts.meters
@@ -130,9 +143,8 @@ class Settling:
         record = self._record
         last = record.attempts[-1]
         if last.tier is not Tier.OWN:
-            record.ending = Voided(last.id)
+            record.given_back.append(Voided(last.id))
             await self._parts.reserving.book.write(record)
-            record.ending = None
 
     async def checkpoints(self, attempt: AttemptRecord) -> None:
         while True:

@@ -78,8 +78,9 @@ class Siblings:
     async def _look(self) -> None:
         try:
             await self.look()
-        except (SQLAlchemyError, WriterOverloaded) as error:
-            logger.error("the other gateways are not known now, trying again: %s", error)  # noqa: TRY400
+        except Exception:
+            # Whatever it is that one row has: the part that all calls need goes on.
+            logger.exception("the other gateways are not known now, or holds not reaped; trying again")
 
     async def _say_goodbye(self) -> None:
         try:

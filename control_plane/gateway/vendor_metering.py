@@ -10,17 +10,15 @@ vendor bills for most texts; where it is wrong, the hold bounds it for the tenan
 
 import json
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import orjson
 
 from control_plane.economy import Tokens
 from control_plane.gateway.event_stream import EventReader
-from control_plane.gateway.metering import StreamTooLarge
+from control_plane.gateway.metering import StreamTooLarge, is_count
 
 BYTES_PER_TOKEN = 4
-# No call has more; what claims more is no count.
-MOST_TOKENS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +186,10 @@ def _claimed(usage: object) -> Tokens | None:
     prompt, completion, total = (
         usage.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
     )
-    if not _is_count(prompt) or not _is_count(completion):
+    if not is_count(prompt) or not is_count(completion):
         return None
     # Some leave reasoning out of the completion, and bill for it: only the total has it.
-    return Tokens(prompt, max(completion, total - prompt) if _is_count(total) else completion)
-
-
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return Tokens(prompt, max(completion, total - prompt) if is_count(total) else completion)
 
 
 def parsed_loosely(event: bytes) -> dict[str, Any] | None:

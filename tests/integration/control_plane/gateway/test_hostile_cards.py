@@ -1,0 +1,102 @@
+"""Cards that lie in ways that no count can put right: nothing is charged by them, nothing stays held."""
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+
+from control_plane.store import Store
+from control_plane.store.economy_tables import AttemptTerms, LedgerEntry, UsageRecord
+from tests.support.gateway_engine import END, PROMPT_TOKENS, Exchange, answer, chunk, event
+from tests.support.market import EventCounting, Terms
+from tests.support.market_front import market
+
+ASK: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 20}
+# None of these is a number of tokens.
+NO_COUNTS: list[Any] = [-1_000_000, 1.5, 2**62, "7", True, [1], {"a": 1}]
+
+
+def _usage(value: Any) -> dict[str, Any]:
+    return {"prompt_tokens": value, "total_tokens": 9, "completion_tokens": value}
+
+
+@pytest.mark.parametrize("value", NO_COUNTS, ids=str)
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_claim_that_is_no_count_is_no_claim(sqlite_store: Store, value: Any, streamed: bool) -> None:
+    async def lies(exchange: Exchange) -> None:
+        if not streamed:
+            await exchange.send_json({**answer("Hello"), "usage": _usage(value)})
+            return
+        words = json.loads(chunk("word")[6:])
+        last = json.loads(chunk("", finish="stop")[6:])
+        last_usage = {**last, "choices": [], "usage": _usage(value)}
+        told = [event({**each, "usage": _usage(value)}) for each in (words, last)]
+        await exchange.stream([*told, event(last_usage), END])
+
+    async with market(sqlite_store, Terms(concurrent_calls=1), scripts=(lies, lies), hosted=False) as here:
+        for _ in range(2):
+            # The second finds the place among the concurrent calls that the first has left.
+            reply = await here.post({**ASK, "stream": streamed})
+            assert reply.status_code == 200
+        records = await here.read(UsageRecord)
+        assert [record.claimed_completion_tokens for record in records] == [None, None]
+        assert all(0 <= record.prompt_tokens <= PROMPT_TOKENS for record in records)
+        assert all(record.charge_pico_usd >= 0 for record in records)
+        assert (await here.quota())[1] == 0
+
+
+async def test_an_end_marker_in_disguise_does_not_get_past_the_settlement(sqlite_store: Store) -> None:
+    async def early(exchange: Exchange) -> None:
+        await exchange.start_stream()
+        await exchange.piece(chunk("word", done=1))
+        await exchange.piece(b"data:[DONE]\n\n")
+        await exchange.end_stream()
+
+    async with market(sqlite_store, scripts=(early,), hosted=False) as here:
+        reply = await here.post({**ASK, "stream": True})
+        assert reply.text.count("[DONE]") == 1
+        assert (await here.usage()).completion_tokens == 1
+
+
+class _CannotCount(EventCounting):
+    async def count(self, *_: Any) -> Any:
+        raise RuntimeError("a fault of our own")
+
+
+async def test_a_call_that_cannot_be_metered_is_not_charged_and_leaves_nothing_held(
+    sqlite_store: Store,
+) -> None:
+    async with market(sqlite_store, Terms(concurrent_calls=1), hosted=False, counting=_CannotCount()) as here:
+        for streamed in (False, True):
+            reply = await here.post({**ASK, "stream": streamed})
+            assert "[DONE]" not in reply.text
+            assert reply.status_code == (200 if streamed else 503)
+        assert await here.read(UsageRecord) == []
+        assert await here.read(LedgerEntry) == []
+        assert {terms.hold_state for terms in await here.read(AttemptTerms)} == {"void"}
+        assert (await here.quota())[1] == 0
+
+
+async def test_an_engines_words_are_kept_short_and_without_what_no_database_stores(
+    sqlite_store: Store,
+) -> None:
+    async def wordy(exchange: Exchange) -> None:
+        await exchange.start_stream()
+        await exchange.piece(chunk("word", done=1))
+        await exchange.piece(event({"error": {"message": "\0" + "x" * 10_000}}))
+        await exchange.end_stream()
+
+    async with market(sqlite_store, scripts=(wordy,), hosted=False) as here:
+        await here.post({**ASK, "stream": True})
+        [attempt] = await here.front.attempts()
+        assert attempt.error is not None
+        assert len(attempt.error) < 600
+        assert "\0" not in attempt.error
+
+
+async def test_an_odd_request_is_refused_by_somebody_and_not_a_fault_of_ours(sqlite_store: Store) -> None:
+    async with market(sqlite_store) as here:
+        for odd in ({**ASK, "chat_template_kwargs": 5}, {**ASK, "stop": 5}):
+            reply: httpx2.Response = await here.post(odd)
+            assert reply.status_code in (200, 400)
