@@ -22,7 +22,7 @@ from control_plane.economy.flags import clear_flag, find_drift, judge_providers,
 from control_plane.economy.index import EconomyIndex
 from control_plane.economy.ledger import reverse
 from control_plane.economy.limits import Admitted, Limit, Limited, LimitTable
-from control_plane.economy.money import MOST_PRICE_MICRO_USD_PER_MTOK, PriceTerms, Tokens
+from control_plane.economy.money import MOST_HOLD_TOKENS, MOST_PRICE_MICRO_USD_PER_MTOK, PriceTerms, Tokens
 from control_plane.economy.months import month_of
 from control_plane.economy.pins import NewPin, Pin, add_pin, end_pin, list_pins, pin_for
 from control_plane.economy.plans import NewPlan, create_plan, find_plan, list_plans
@@ -85,6 +85,7 @@ from control_plane.economy.terms import (
 from control_plane.economy.verify import Broken, verify
 
 __all__ = [
+    "MOST_HOLD_TOKENS",
     "MOST_PRICE_MICRO_USD_PER_MTOK",
     "RING_SIZE",
     "Admitted",

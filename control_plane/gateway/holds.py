@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from control_plane.economy import (
+    MOST_HOLD_TOKENS,
     Admitted,
     Ending,
     Limited,
@@ -110,6 +111,9 @@ class Holds:
             shrinkable=request.max_tokens is None,
             now_unix_ms=unix_ms(),
         )
+        if terms.hold_tokens > MOST_HOLD_TOKENS:
+            message = f"the call could use {terms.hold_tokens} tokens, and {MOST_HOLD_TOKENS} is the most"
+            raise Refusal(Condition.INVALID_VALUE, message, param="max_tokens")
         held = await self._reserving.book.reserve(record, terms)
         if isinstance(held, QuotaExceeded):
             raise _exceeded(candidate, terms, held)

@@ -175,3 +175,10 @@ def test_a_claim_that_no_database_could_hold_is_cut_to_what_it_can(any_store: St
         row = session.exec(select(Receipt)).one()
     assert row.completion_tokens == MAX_INTEGER
     assert row.attempt_id == "a" + "b" * 199
+
+
+def test_a_receipt_with_times_that_cannot_be_ends_its_call_all_the_same(any_store: Store) -> None:
+    _prepare(any_store)
+    _store(any_store, _receipt(accepted_unix_ms=-(2**62), first_byte_unix_ms=1, ended_unix_ms=2**62))
+    assert _complete(any_store) == 1
+    assert _call(any_store).duration_ms is not None

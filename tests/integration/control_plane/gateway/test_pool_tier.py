@@ -509,3 +509,9 @@ async def test_a_call_that_cannot_be_counted_goes_to_operator_cards_alone(sqlite
         for _ in range(6):
             assert (await here.post({**ASK, "ignore_eos": True})).status_code == 200
         assert (len(here.hosted.received), here.lent.connections) == (6, 0)
+
+
+async def test_a_call_that_could_use_more_than_any_hold_is_refused_by_name(sqlite_store: Store) -> None:
+    async with market(sqlite_store, changes={"engine": engine_view(context_tokens=2**31)}) as here:
+        reply = await here.post({**ASK, "max_tokens": 1_500_000_000})
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, "max_tokens")
