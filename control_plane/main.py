@@ -5,6 +5,7 @@ import gc
 import hashlib
 import hmac
 import logging
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack
@@ -88,7 +89,14 @@ def serve(settings: Settings) -> None:
             raise CannotServe(f"{error.filename}: {error.strerror}") from error
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         spare_the_collector()
+        _raise_the_limit_of_files()
         runner.run(_run(built, settings))
+
+
+def _raise_the_limit_of_files() -> None:
+    """Every connection is one: as many as this user may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def spare_the_collector() -> None:

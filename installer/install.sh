@@ -149,7 +149,7 @@ one_at_a_time() {
   exec 9>"$LOCK"
   flock -n 9 || die "another install.sh or uninstall.sh is at work on this host: wait for it"
   for left in "${TMPDIR:-/tmp}"/daalu-install.*; do
-    [ "$left" = "$work" ] || rm -rf "$left"
+    [ "$left" = "$work" ] || rm -rf "$left" || true
   done
 }
 
@@ -257,7 +257,8 @@ package_command() {
 }
 
 good_python() {
-  "$1" -c "import sys; sys.exit(sys.version_info < (3, $PYTHON_MINOR_MIN))" 2>/dev/null
+  # -I: as root, nothing is imported from the folder that this happens to run in.
+  "$1" -I -c "import sys; sys.exit(sys.version_info < (3, $PYTHON_MINOR_MIN))" 2>/dev/null
 }
 
 # $python is what the environment is made with, once $packages are installed.
@@ -266,7 +267,7 @@ check_python() {
   for each in python3 python3.13 python3.12 python3.11; do
     if good_python "$each"; then
       python=$each
-      "$each" -c 'import ensurepip, venv' 2>/dev/null || packages=$each-venv
+      "$each" -I -c 'import ensurepip, venv' 2>/dev/null || packages=$each-venv
       break
     fi
   done

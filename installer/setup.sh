@@ -77,9 +77,9 @@ make_environment() {
   [ ! -e "$environment/.complete" ] || return 0
   rm -rf "$environment"
   if [ "$python" = uv ]; then
-    UV_PYTHON_INSTALL_DIR=$OPT/python uv venv --seed --python 3.12 "$environment" >&2 || die "uv could not bring a Python"
+    UV_PYTHON_INSTALL_DIR=$OPT/python uv --no-config venv --seed --python 3.12 "$environment" >&2 || die "uv could not bring a Python"
   else
-    "$python" -m venv "$environment" >&2 || die "$python could not make an environment: its words are above"
+    "$python" -I -m venv "$environment" >&2 || die "$python could not make an environment: its words are above"
   fi
   # Nothing but what was fetched and verified, whatever this host's pip is configured to do.
   PIP_CONFIG_FILE=/dev/null "$environment/bin/python" -I -m pip --isolated install --quiet --disable-pip-version-check --no-input --no-cache-dir \
@@ -97,8 +97,8 @@ make_engine() {
   [ -e "$release/engine.txt" ] || die "this release carries no list of engine packages: --engine none, and see its README"
   step "engine environment: vLLM, some GB from the public package index"
   rm -rf "$OPT/engine"
-  "$environment/bin/python" -m venv "$OPT/engine"
-  "$OPT/engine/bin/python" -m pip install --disable-pip-version-check --no-input --no-cache-dir --require-hashes \
+  "$environment/bin/python" -I -m venv "$OPT/engine"
+  "$OPT/engine/bin/python" -I -m pip install --disable-pip-version-check --no-input --no-cache-dir --require-hashes \
     -r "$release/engine.txt" >&2 || die "pip could not install the engine: its words are above"
   touch "$OPT/engine/.complete"
 }

@@ -98,9 +98,10 @@ end_processes() {
 remove_files() {
   models=$(sed -n 's/^models = "\(.*\)"$/\1/p' "$ETC/agent.toml" 2>/dev/null || true)
   models=${models:-$STATE/models}
+  while [ "$models" != / ] && [ "${models%/}" != "$models" ]; do models=${models%/}; done
   if [ "$purge_models" = yes ]; then
     # Whoever set models to / or /srv did not mean all that is there.
-    case $models in /*/*) rm -rf "$models" ;; *) say "$models is too much to remove: see to it yourself" ;; esac
+    case $models in *//* | */../* | */..) say "$models is no plain path: see to it yourself" ;; /?*/?*) rm -rf "$models" ;; *) say "$models is too much to remove: see to it yourself" ;; esac
   elif [ -n "$(ls -A "$models" 2>/dev/null)" ]; then
     chown -R --from="$USER_NAME" root:root "$models"
     say "models stay in $models: rm -r $models removes them"

@@ -32,7 +32,7 @@ def parse_leave(body: bytes) -> LeaveRequest:
         key = load_der_public_key(message.tls_public_key)
     except (json_format.ParseError, RecursionError, ValueError, UnsupportedAlgorithm):
         raise _malformed() from None
-    if not isinstance(key, ec.EllipticCurvePublicKey):
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise _malformed()
     try:
         key.verify(message.signature, _PURPOSE + message.agent_id.encode(), ec.ECDSA(hashes.SHA256()))

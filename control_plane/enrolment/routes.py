@@ -58,18 +58,23 @@ def enrolment_routes(
 
     @router.post(CLAIM_PATH, include_in_schema=False)
     async def claim_invite(http: Request) -> Response:
+        # Before it has a place: who sends slowly keeps nobody out.
+        try:
+            body = await _body(http)
+        except Refused as refused:
+            return _refused(refused.refusal)
+        except ClientDisconnect:
+            return Response(status_code=400)
         if places.locked():
             return _come_back("too many claims at once: try again")
         async with places:
             try:
-                request = parse_claim(await _body(http))
+                request = parse_claim(body)
                 if request.direct:
                     _check_direct(http, allow_direct)
                 outcome = await decide(request)
             except Refused as refused:
                 outcome = refused.refusal
-            except ClientDisconnect:
-                return Response(status_code=400)
             except NetworkFull as error:
                 logger.error("a claim could not be served: %s", error)  # noqa: TRY400 - no trace needed
                 return _come_back("the control plane has no address left: its operator must act")
@@ -82,11 +87,17 @@ def enrolment_routes(
 
     @router.post(LEAVE_PATH, include_in_schema=False)
     async def leave(http: Request) -> Response:
+        try:
+            body = await _body(http)
+        except Refused as refused:
+            return _refused(refused.refusal)
+        except ClientDisconnect:
+            return Response(status_code=400)
         if places.locked():
             return _come_back("too many requests at once: try again")
         async with places:
             try:
-                request = parse_leave(await _body(http))
+                request = parse_leave(body)
                 # A read first, so that nobody but an agent reaches the writer.
                 agent, key = request.agent_id, request.tls_key_sha256
                 if not await store.read(lambda session: agent_has_key(session, agent, key)):
@@ -94,8 +105,6 @@ def enrolment_routes(
                 await revoke_agent(agent, agent)
             except Refused as refused:
                 return _refused(refused.refusal)
-            except ClientDisconnect:
-                return Response(status_code=400)
             except (WriterOverloaded, WriterClosed):
                 return _come_back("the control plane is busy or stopping: try again")
         logger.info("agent left", extra={"agent": agent})

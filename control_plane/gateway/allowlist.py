@@ -22,6 +22,7 @@ MOST_CHOICES = 8
 MOST_PROMPTS = 128
 MOST_LOGPROBS = 20
 # A grammar is compiled before the first token, by the processor that all calls of the card share.
+MOST_STOP_BYTES = 2_048
 MOST_SCHEMA_BYTES = 64 * 1024
 
 _SAMPLING = frozenset(
@@ -98,6 +99,13 @@ def check_shared(request: InferenceRequest) -> None:
         # An engine reads "50" and 50.0 as numbers too, and -1 as the whole vocabulary.
         if not isinstance(value, int) or not 0 <= value <= MOST_LOGPROBS:
             raise _refused(field, f"is a whole number of 0 to {MOST_LOGPROBS} on shared cards")
+    if request.body.get("echo") and request.body.get("logprobs") is not None:
+        raise _refused("echo", "does not go with logprobs on shared cards")
+    for field in ("stop", "stop_token_ids"):
+        value = request.body.get(field)
+        # Looked for after every token, by the processor that all calls of the card share.
+        if value is not None and len(orjson.dumps(value)) > MOST_STOP_BYTES:
+            raise _refused(field, f"has {MOST_STOP_BYTES} bytes at most on shared cards")
     for field in ("response_format", "structured_outputs", "tools"):
         value = request.body.get(field)
         if value is not None and len(orjson.dumps(value)) > MOST_SCHEMA_BYTES:

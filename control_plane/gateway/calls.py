@@ -252,10 +252,11 @@ class _Call:
             if kept and failed.code == Fault.LOST and not connection.answered:
                 raise _KeptConnectionLost(failed.code, failed.words) from None
             raise
-        except AnswerBroken:
+        except AnswerBroken as broken:
             if self._client.gone:
                 raise ClientGone from None
-            parts.breakers.failed(place_of(candidate), time.monotonic())
+            if broken.at_fault:
+                parts.breakers.failed(place_of(candidate), time.monotonic())
             parts.meters.attempt_failed(record.tenant_id, candidate.tier, Condition.STREAM_BROKEN.value.code)
             raise
         except EngineRefused as refused:

@@ -223,14 +223,15 @@ class Connection(asyncio.Protocol):
             return
         self.last_byte_at = self._loop.time()
         self.answered = True
-        if not self._headers_done:
-            self._head_bytes += len(data)
+        # Of what is no piece of a body: headers, sizes of chunks, trailers. The parser keeps an unfinished
+        # line whole, and would without limit.
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(UpstreamFailed(Fault.PROTOCOL, f"{self._peer}'s answer is not HTTP: {error}"))
             return
-        if not self._headers_done and self._head_bytes > self._limits.response_headers_bytes:
+        if not self._complete and self._head_bytes > self._limits.response_headers_bytes:
             self._fail(UpstreamFailed(Fault.PROTOCOL, f"{self._peer}'s headers are too large"))
         if self._take is not None and self._parts:
             self._watchdog.begin(self._gap_s)
@@ -260,11 +261,13 @@ class Connection(asyncio.Protocol):
             raise ValueError(f"{self._peer} compressed its answer, unasked")
 
     def on_headers_complete(self) -> None:
+        self._head_bytes = 0
         self.status = self._parser.get_status_code()
         self._headers_done = True
         self._wake()
 
     def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
         if self._released:
             return
         self._parts.append(body)

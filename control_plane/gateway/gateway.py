@@ -31,7 +31,7 @@ from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, rea
 from control_plane.gateway.streams import InFlight
 from control_plane.gateway.surfaces import SURFACES, SurfaceClient, nothing_here, surface_of
 from control_plane.gateway.vendor_dispatch import VendorDispatch
-from control_plane.identifiers import AgentId
+from control_plane.identifiers import AgentId, TenantId
 from control_plane.metrics import Meters, NoMeters
 from control_plane.router import Breakers, RetryBudget
 from control_plane.store import Store, unix_ms
@@ -81,6 +81,7 @@ class Gateway:
         self._at_vendors = VendorDispatch(rooms.vendors, self._limits)
         self._owned: set[asyncio.Task[Any]] = set()
         self._calls = 0
+        self._calls_of: dict[TenantId, int] = {}
         self._parsing = asyncio.Semaphore(self._limits.parse_at_once)
         self._started_unix_s = int(time.time())
         self._parts = Parts(
@@ -187,7 +188,12 @@ class Gateway:
         if self._calls >= self._limits.calls_at_once:
             message = "too many calls are being served; try again in a moment"
             raise Refusal(Condition.OVERLOADED, message, headers={"retry-after": "2"})
+        of_tenant = self._calls_of.get(principal.tenant_id, 0)
+        if of_tenant >= self._limits.calls_at_once_of_a_tenant:
+            message = f"{of_tenant} calls of yours are being served; wait for some of them to end"
+            raise Refusal(Condition.RATE_LIMITED, message, headers={"retry-after": "2"})
         self._calls += 1
+        self._calls_of[principal.tenant_id] = of_tenant + 1
         try:
             body = await exchange.body(headers.content_length)
             read = client.read if isinstance(client, SurfaceClient) else partial(read_request, exchange.path)
@@ -196,6 +202,9 @@ class Gateway:
             await serve(self._parts, principal, purpose, request, client)
         finally:
             self._calls -= 1
+            self._calls_of[principal.tenant_id] -= 1
+            if not self._calls_of[principal.tenant_id]:
+                del self._calls_of[principal.tenant_id]
 
     async def _read(self, read: Callable[[bytes], InferenceRequest], body: bytes) -> InferenceRequest:
         if len(body) <= self._limits.parse_inline_bytes:

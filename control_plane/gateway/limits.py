@@ -14,6 +14,8 @@ class Limits:
     parse_inline_bytes: int = 128 * 1024
     parse_at_once: int = 2
     calls_at_once: int = 4_096
+    # So that one tenant leaves places to the others.
+    calls_at_once_of_a_tenant: int = 1_024
     # How long a client may accept nothing of what is sent to it.
     client_stall_s: float = 60.0
 

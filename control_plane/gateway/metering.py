@@ -230,10 +230,13 @@ def _error_of(event: bytes) -> dict[str, Any] | None:
 
 
 def _has_content(event: bytes) -> bool:
-    for choice in _payload(event).get("choices") or ():
-        delta = choice.get("delta") or {}
+    choices = _payload(event).get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if not isinstance(choice, dict):
+            continue
+        delta = choice.get("delta")
         if choice.get("text") or choice.get("finish_reason") or choice.get("logprobs"):
             return True
-        if any(value for key, value in delta.items() if key != "role"):
+        if isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role"):
             return True
     return False

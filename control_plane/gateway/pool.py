@@ -1,11 +1,15 @@
 """Connections to engines, kept between attempts."""
 
 import asyncio
+import logging
+import os
 import socket
 from collections.abc import Callable
 
 from control_plane.gateway.connection import Connection, Fault, UpstreamFailed
 from control_plane.gateway.limits import Limits
+
+logger = logging.getLogger(__name__)
 
 Place = tuple[str, int]
 
@@ -99,10 +103,15 @@ class Pool:
         except BaseException as error:
             sock.close()
             if isinstance(error, TimeoutError):
-                words = f"the engine at {host} port {port} did not answer within {self._limits.connect_s:g} s"
+                logger.info("%s at %s port %s does not answer", self._peer, host, port)
+                words = f"{self._peer} did not answer within {self._limits.connect_s:g} s"
                 raise UpstreamFailed(Fault.CONNECT, words) from None
             if isinstance(error, OSError):
-                words = f"the engine at {host} port {port} cannot be reached: {error.strerror or error}"
+                # Where it is goes to the log alone: the words may reach another tenant.
+                logger.info("%s at %s port %s cannot be reached: %s", self._peer, host, port, error)
+                # The loop's own words name the address as well.
+                why = os.strerror(error.errno) if error.errno else type(error).__name__
+                words = f"{self._peer} cannot be reached: {why}"
                 raise UpstreamFailed(Fault.CONNECT, words) from None
             raise
         return connection

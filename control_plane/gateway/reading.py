@@ -38,7 +38,11 @@ class AttemptFailed(Exception):
 
 
 class AnswerBroken(Exception):
-    """The answer ended before its end, after content had gone to the client."""
+    """The answer ended before its end, after content had gone to the client. `at_fault`: as above."""
+
+    def __init__(self, words: str, *, at_fault: bool = True) -> None:
+        super().__init__(words)
+        self.at_fault = at_fault
 
 
 class EngineRefused(Exception):

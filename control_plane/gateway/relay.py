@@ -84,7 +84,7 @@ class StreamRelay:
             await self._client.send(out)
             self._delivered(out)
         if self._too_large is not None:
-            raise self._broken("answer_too_large", str(self._too_large))
+            raise self._broken(Fault.TOO_LARGE, str(self._too_large))
         if meter.error is not None:
             if meter.content:
                 raise AnswerBroken(self._reading.refusals.words(meter.error))
@@ -113,7 +113,11 @@ class StreamRelay:
             self._collect(out)
 
     def _broken(self, code: str, words: str) -> Exception:
-        return AnswerBroken(words) if self.meter.content else AttemptFailed(code, words)
+        # Too large is what the request asked for: a card is not to be left alone for it.
+        at_fault = code != Fault.TOO_LARGE
+        if self.meter.content:
+            return AnswerBroken(words, at_fault=at_fault)
+        return AttemptFailed(code, words, at_fault=at_fault)
 
 
 async def _accepted(connection: Connection, reading: Reading, limit_s: float) -> None:
@@ -131,4 +135,5 @@ async def _accepted(connection: Connection, reading: Reading, limit_s: float) ->
 
 
 def _failed(failure: UpstreamFailed) -> AttemptFailed:
-    return AttemptFailed(failure.fault, failure.words)
+    at_fault = failure.fault is not Fault.TOO_LARGE
+    return AttemptFailed(failure.fault, failure.words, at_fault=at_fault)

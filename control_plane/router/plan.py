@@ -159,10 +159,10 @@ def _is_pinned(pin: Pin, candidate: AnyCandidate) -> bool:
 
 def _pinned_elsewhere(pin: Pin, candidate: AnyCandidate) -> LeftOut:
     words = f"an administrator pinned these calls to the tier {pin.tier}"
-    if pin.pool_id is not None or pin.agent_id is not None:
-        words += f" ({pin.agent_id or pin.pool_id})"
     if isinstance(candidate, AtVendor):
         return LeftOut(candidate.tier, Reason.PINNED_ELSEWHERE, words)
+    if pin.pool_id is not None or pin.agent_id is not None:
+        words += f" ({pin.agent_id or pin.pool_id})"
     agent = candidate.agent
     pool = None if isinstance(candidate, OwnCard) else candidate.offer.pool_name
     return LeftOut(candidate.tier, Reason.PINNED_ELSEWHERE, words, agent.agent_id, agent.name, pool)

@@ -81,7 +81,11 @@ class SurfaceClient:
                 status = Condition.ENGINE_FAILED.value.status
                 data = error_body(Condition.ENGINE_FAILED, "the answer that came is no JSON object")
             else:
-                data = self._answering.whole(value)
+                try:
+                    data = self._answering.whole(value)
+                except AnswerBroken as broken:
+                    status = Condition.ENGINE_FAILED.value.status
+                    data = error_body(Condition.ENGINE_FAILED, str(broken))
         if status >= 400:
             data = self._surface.error_body(status, data)
         length = (b"content-length", b"%d" % len(data))

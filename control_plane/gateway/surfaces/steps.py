@@ -14,6 +14,10 @@ import orjson
 
 from control_plane.gateway.reading import AnswerBroken
 
+# Of one answer; 2 million tokens of English.
+MOST_CHARACTERS = 8 * 1024 * 1024
+MOST_CALLS = 128
+
 
 class Kind(StrEnum):
     TEXT = "text"
@@ -63,22 +67,31 @@ class _Part:
     pending: str = ""
     opened: bool = False
     closed: bool = False
+    # Pieces of `written` when it was looked at last, and what it was.
+    _read: int = 0
+    _is_object: bool = False
 
     @property
     def whole(self) -> bool:
         """Whether it ends where another part begins."""
         if self.kind is not Kind.CALL:
             return True
-        try:
-            return isinstance(orjson.loads("".join(self.written)), dict)
-        except orjson.JSONDecodeError:
-            return False
+        # Asked again for every chunk of another call: read again only where it has grown.
+        if self._read != len(self.written):
+            self._read = len(self.written)
+            try:
+                self._is_object = isinstance(orjson.loads("".join(self.written)), dict)
+            except orjson.JSONDecodeError:
+                self._is_object = False
+        return self._is_object
 
 
 class AnswerSteps:
-    """Of the one choice that a surface's answer has."""
+    """Of the one choice that a surface's answer has. Raises AnswerBroken for one that is too large to keep:
+    the last event of these surfaces has the whole text again."""
 
     def __init__(self) -> None:
+        self._room = MOST_CHARACTERS
         self._parts: deque[_Part] = deque()
         self._calls: dict[int, _Part] = {}
         self.id = ""
@@ -137,6 +150,7 @@ class AnswerSteps:
         if not self._parts or self._parts[-1].kind is not kind:
             self._parts.append(_Part(kind))
         self._parts[-1].pending += text
+        self._spend(len(text))
 
     def _grow_call(self, index: int, call: dict[str, Any]) -> None:
         function = _object(call.get("function"))
@@ -153,6 +167,15 @@ class AnswerSteps:
         part.call_id = part.call_id or str(call.get("id") or "")
         part.name = part.name or str(function.get("name") or "")
         part.pending += arguments
+        self._spend(len(arguments))
+
+    def _spend(self, characters: int) -> None:
+        self._room -= characters
+        if self._room < 0 or len(self._calls) > MOST_CALLS:
+            raise AnswerBroken(
+                f"the answer has more than {MOST_CHARACTERS} characters or {MOST_CALLS} calls of tools",
+                at_fault=False,
+            )
 
     def _advance(self, *, final: bool) -> list[Step]:
         steps: list[Step] = []

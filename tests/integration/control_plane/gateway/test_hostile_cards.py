@@ -1,13 +1,18 @@
 """Cards that lie in ways that no count can put right: nothing is charged by them, nothing stays held."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
+from control_plane.gateway import Limits
+from control_plane.identifiers import AgentId
 from control_plane.store import Store
 from control_plane.store.economy_tables import AttemptTerms, LedgerEntry, UsageRecord
+from tests.support.control_plane import free_ports
+from tests.support.gateway import fleet_view
 from tests.support.gateway_engine import END, PROMPT_TOKENS, Exchange, answer, chunk, event
 from tests.support.market import EventCounting, Terms
 from tests.support.market_front import market
@@ -100,3 +105,43 @@ async def test_an_odd_request_is_refused_by_somebody_and_not_a_fault_of_ours(sql
         for odd in ({**ASK, "chat_template_kwargs": 5}, {**ASK, "stop": 5}):
             reply: httpx2.Response = await here.post(odd)
             assert reply.status_code in (200, 400)
+
+
+async def test_a_trailer_without_end_ends_its_connection(sqlite_store: Store) -> None:
+    async def endless(exchange: Exchange) -> None:
+        await exchange.start_stream()
+        await exchange.piece(chunk("word", done=1))
+        await exchange.raw(b"0\r\nx: ")
+        while not exchange.hung_up.is_set():
+            await exchange.raw(b"a" * 16_384)
+
+    async with market(sqlite_store, scripts=(endless,), hosted=False) as here:
+        reply = await here.post({**ASK, "stream": True})
+        assert json.loads(reply.text.strip().split("data: ")[-1])["error"]["code"] == "stream_broken"
+
+
+async def test_where_a_card_of_another_tenants_is_reached_stays_in_the_log(sqlite_store: Store) -> None:
+    async def nobody(exchange: Exchange) -> None:
+        exchange.break_off()
+
+    async with market(sqlite_store, scripts=(nobody,) * 3, hosted=False) as here:
+        port = here.lent.port
+        agent = here.front.fleet.view.by_id[AgentId("agt-lent")]
+        [gone] = free_ports(1)
+        moved = replace(agent, engine_port=gone)
+        here.front.fleet.view = fleet_view(moved)
+        reply = await here.post(ASK)
+        assert reply.status_code == 502
+        for secret in (str(gone), str(port), "127.0.0.1"):
+            assert secret not in reply.text
+
+
+async def test_an_answer_too_large_to_pass_on_is_not_held_against_the_card(sqlite_store: Store) -> None:
+    async def huge(exchange: Exchange) -> None:
+        await exchange.send_json(answer("x" * 5_000))
+
+    limits = Limits(response_body_bytes=1_000)
+    async with market(sqlite_store, scripts=(huge,) * 6, hosted=False, limits=limits) as here:
+        for _ in range(4):
+            await here.post(ASK)
+        assert len(here.lent.received) == 4, "its breaker stayed closed"

@@ -68,7 +68,11 @@ def refused(body: dict[str, Any], path: str = CHAT_COMPLETIONS) -> str | None:
 
 def test_everything_that_a_call_needs_is_taken() -> None:
     check({**CHAT, **SAMPLING, **CHATS_OWN})
-    check({**COMPLETION, **SAMPLING, **COMPLETIONS_OWN}, COMPLETIONS)
+    # Echoed prompts with their log probabilities are too much of an answer to share a card with.
+    completion = {**COMPLETION, **SAMPLING, **COMPLETIONS_OWN}
+    assert refused(completion, COMPLETIONS) == "echo"
+    check({**completion, "logprobs": None}, COMPLETIONS)
+    check({**completion, "echo": False}, COMPLETIONS)
     check({**EMBEDDING, "encoding_format": "float", "dimensions": 5, "add_special_tokens": True}, EMBEDDINGS)
 
 

@@ -13,8 +13,16 @@ from control_plane.gateway.metering import END_MARKER, StreamMeter, StreamTooLar
 from tests.support.gateway_engine import END, PROMPT_TOKENS, answer, chunk, event, last_chunk, stream_of
 
 
-def meter(*, choices: int = 1, keep: bool = False, running: bool = False, most: int = 100_000) -> StreamMeter:
-    return StreamMeter(choices=choices, keep_usage=keep, keep_running_usage=running, max_event_bytes=most)
+def meter(
+    *, choices: int = 1, keep: bool = False, running: bool = False, most: int = 100_000, prompts: int = 1
+) -> StreamMeter:
+    return StreamMeter(
+        choices=choices,
+        keep_usage=keep,
+        keep_running_usage=running,
+        max_event_bytes=most,
+        prompts=prompts,
+    )
 
 
 ROLE = chunk("", role="assistant")
@@ -102,9 +110,11 @@ def test_the_end_marker_is_held_back_and_nothing_after_it_comes_out() -> None:
 
 
 def test_running_usage_is_summed_over_choices_and_prompts_are_counted_once_each() -> None:
-    one = meter(choices=2)
+    one = meter(choices=2, prompts=2)
     one.feed(b"".join(chunk("x", index=index, done=index + 1) for index in range(4)))
     one.feed(chunk("x", index=0, done=5))
+    # One that nobody asked for.
+    one.feed(chunk("x", index=4, done=1_000))
     assert one.generated == Tokens(2 * PROMPT_TOKENS, 5 + 2 + 3 + 4)
 
 
