@@ -14,9 +14,11 @@ RETRY_AFTER_S = 5
 def nobody_could(record: CallRecord, failure: AttemptFailed | None, denied: Denied | None) -> Refusal:
     """`failure`: of the last attempt; `denied`: by the last pool or vendor that would not take the call."""
     if failure is not None:
-        slow = failure.code == Fault.TIMEOUT
-        condition = Condition.ENGINE_TIMEOUT if slow else Condition.ENGINE_FAILED
-        if not failure.at_fault:
+        if failure.code == Fault.TIMEOUT:
+            condition = Condition.ENGINE_TIMEOUT
+        elif failure.at_fault or failure.code == Fault.TOO_LARGE:
+            condition = Condition.ENGINE_FAILED
+        else:
             # Busy or drained since the plan was made: another moment may be better.
             condition = Condition.NO_CAPACITY
         message = f"no card could answer ({len(record.attempts)} tried); the last: {failure.words}"

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from control_plane.economy import reap_holds
 from control_plane.identifiers import new_process_id
-from control_plane.store import Store, WriterOverloaded, beat, end, unix_ms
+from control_plane.store import Store, WriterClosed, WriterOverloaded, beat, end, unix_ms
 
 logger = logging.getLogger(__name__)
 
@@ -85,5 +85,5 @@ class Siblings:
     async def _say_goodbye(self) -> None:
         try:
             await self._store.write(partial(end, process_id=self._id, now_unix_ms=unix_ms()))
-        except (SQLAlchemyError, WriterOverloaded) as error:
+        except (SQLAlchemyError, WriterClosed, WriterOverloaded) as error:
             logger.warning("this process ends without a word in the store: %s", error)

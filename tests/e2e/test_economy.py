@@ -36,7 +36,8 @@ ASK: dict[str, Any] = {
 
 
 class Connections:
-    """TCP connections that were asked for at one port of a host, whoever asked."""
+    """TCP connections that other hosts asked for at one port of a host; a daemon's own to its engine, which
+    come now and then, are none of those."""
 
     def __init__(self, host: Host, port: int) -> None:
         self._host, self._table = host, f"counted{port}"
@@ -55,7 +56,7 @@ table inet {table} {{
   counter asked {{ }}
   chain seen {{
     type filter hook input priority -300;
-    tcp dport {port} tcp flags & (syn | ack) == syn counter name asked accept
+    iifname != "lo" tcp dport {port} tcp flags & (syn | ack) == syn counter name asked accept
   }}
 }}
 """

@@ -114,10 +114,10 @@ def assert_settled_by_what_is_known(
             )
         record = session.get(UsageRecord, terms.call_id)
         if not expected[1]:
-            assert record is None
+            assert record is None, terms
         else:
-            assert record is not None
-            assert (record.prompt_tokens, record.completion_tokens) == expected
+            assert record is not None, terms
+            assert (record.prompt_tokens, record.completion_tokens) == expected, (terms, record)
     for attempt in own:
         receipt, record = known.get(attempt.id), session.get(UsageRecord, attempt.call_id)
         if receipt is None:
