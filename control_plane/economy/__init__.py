@@ -7,7 +7,8 @@ For the router and the gateway:
 - For many calls at once, in functions that `Store.write_item` is given: before dispatch
   `hold_all(session, [(NewTerms(...), rows), ...], save) -> [Held | QuotaExceeded, ...]`, where
   `save(session, [rows, ...])` writes calls and attempts of those held; at the end, their rows written,
-  `settle_all(session, [SettleFacts(...) | OwnFacts(...) | Voided(...), ...]) -> [Settled | None, ...]`:
+  `settle_all(session, [Ending, ...]) -> [Settled | None, ...]`, an Ending being one of SettleFacts, OwnFacts,
+  Voided, TakenBack:
   None where nothing was held. Settling again returns what was settled.
 - For one, as units of `Store.write`: `hold`, `checkpoint`, `settle` (raises NothingHeld), `settle_own`,
   `void`.
@@ -53,6 +54,7 @@ from control_plane.economy.settlement import (
     OwnFacts,
     Settled,
     SettleFacts,
+    TakenBack,
     Voided,
     settle,
     settle_all,
@@ -125,6 +127,7 @@ __all__ = [
     "SettleFacts",
     "Settled",
     "Statement",
+    "TakenBack",
     "TenantEconomy",
     "Tokens",
     "Usage",

@@ -66,7 +66,7 @@ class Book:
                 logger.error("call %s ends without its record: too many are unwritten", record.id)
                 return
             raise _unrecordable()
-        self._owe(record)
+        self.owe(record)
 
     async def reserve(self, record: CallRecord, terms: NewTerms) -> Held | QuotaExceeded:
         """Returns when the hold and the attempt under it are durable, or nothing was written. Raises Refusal
@@ -96,7 +96,7 @@ class Book:
             # No money is in it: the reaper gives back whatever was held.
             logger.warning("call %s ends without its record: too many are unwritten", record.id)
             return False
-        self._owe(record)
+        self.owe(record)
         return False
 
     async def checkpoint(self, attempt_id: AttemptId, tokens: Tokens) -> None:
@@ -111,7 +111,7 @@ class Book:
         self._writable = self._writable or not self._owed
         for record in list(self._owed.values()):
             # As it is written: what ends meanwhile is owed still.
-            settled = record.settled
+            settled, ending = record.settled, record.ending
             try:
                 written = await self._try(record)
             except Exception:
@@ -121,7 +121,7 @@ class Book:
                 continue
             if not written:
                 return
-            if settled:
+            if settled and record.ending is ending:
                 self._owed.pop(record.id, None)
             if not self._writable:
                 logger.info("the store can be written again; %d calls are owed", len(self._owed))
@@ -135,7 +135,8 @@ class Book:
             return False
         return True
 
-    def _owe(self, record: CallRecord) -> None:
+    def owe(self, record: CallRecord) -> None:
+        """Has `record` written, as it is then, when the store can be written again."""
         if record.settled:
             # Its texts are of no use any more, and there may be many.
             record.request = replace(record.request, body={})

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 
-from control_plane.economy import Tokens, Voided
+from control_plane.economy import TakenBack, Tokens, Voided
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.holds import Holds, ending_of
 from control_plane.gateway.metering import Meter
@@ -153,12 +153,15 @@ class Settling:
                 await self._parts.reserving.book.checkpoint(attempt.id, self.meter.delivered)
 
     def take_back(self, attempt: AttemptRecord) -> Refusal:
-        """A whole answer whose settlement is not durable: the client gets none of it, so it pays for none of
-        it. The refusal is what it gets."""
+        """A whole answer whose settlement is not known to be durable: the client gets none of it, so it pays
+        for none of it. The refusal is what it gets."""
         record, refusal = self._record, unsettled()
-        record.ending = Voided(attempt.id)
+        record.ending = TakenBack(record.id, attempt.id)
+        record.end_attempt(AttemptOutcome.FAILED, unix_ms(), Tokens(), refusal.code)
         record.outcome, record.http_status = CallOutcome.FAILED, refusal.status
         record.error_code = refusal.code
+        # Also where what was owed was written just now.
+        self._parts.reserving.book.owe(record)
         return refusal
 
     def elapsed_ms(self) -> float:
