@@ -23,7 +23,13 @@ from control_plane.economy.flags import clear_flag, find_drift, judge_providers,
 from control_plane.economy.index import EconomyIndex
 from control_plane.economy.ledger import reverse
 from control_plane.economy.limits import Admitted, Limit, Limited, LimitTable
-from control_plane.economy.money import MOST_HOLD_TOKENS, MOST_PRICE_MICRO_USD_PER_MTOK, PriceTerms, Tokens
+from control_plane.economy.money import (
+    MOST_HOLD_TOKENS,
+    MOST_PRICE_MICRO_USD_PER_MTOK,
+    PriceTerms,
+    Tokens,
+    payable_tokens,
+)
 from control_plane.economy.months import month_of
 from control_plane.economy.pins import NewPin, Pin, add_pin, end_pin, list_pins, pin_for
 from control_plane.economy.plans import NewPlan, create_plan, find_plan, list_plans
@@ -158,6 +164,7 @@ __all__ = [
     "list_subscriptions",
     "mark_paid",
     "month_of",
+    "payable_tokens",
     "pin_for",
     "read_economy",
     "reap_holds",
