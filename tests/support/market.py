@@ -144,7 +144,7 @@ class Events:
 
     def so_far(self) -> "Events":
         taken = Events()
-        taken.events(self._seen)
+        taken.events(bytes(self._seen))
         return taken
 
     def count(self) -> int:
