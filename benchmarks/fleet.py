@@ -110,11 +110,12 @@ def measure(directory: Path, agents: int, every_s: float, watched_s: float) -> F
                 connecting_s = cpu_s(process.pid) - before_s
                 time.sleep(SETTLE_S)
                 share, per_s = _watch(process.pid, crowd, watched_s)
-                memory_kb, peak_kb = memory_kib(process.pid), peak_memory_kib(process.pid)
                 pages = {
                     name: _ask(client, process.pid, share, path)
                     for name, path in _pages(sorted(tenants)).items()
                 }
+                # After the pages, which leave something behind.
+                memory_kb, peak_kb = memory_kib(process.pid), peak_memory_kib(process.pid)
             sent = crowd.sent(end=True)
             # Ends here, before the agents do: what it has heard is then in the file.
             process.terminate()
