@@ -43,8 +43,9 @@ SETTLE_S = 10.0
 ASKED = 20
 REQUEST_TIMEOUT_S = 60.0
 HOUR_MS = 3_600_000
-# As many as one answer gives at most.
-POINTS = 2_000
+KIB = 1024
+# More than there are samples: they are wanted as they came.
+POINTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,9 @@ class Figures:
     # To dial, verify and know all agents.
     connecting_cpu_s: float
     core_share: float
-    memory_mib: float
-    peak_memory_mib: float
+    # Millions of bytes, resident.
+    memory_mb: float
+    peak_memory_mb: float
     samples_per_s: float
     sent: int
     stored: int
@@ -115,7 +117,7 @@ def measure(directory: Path, agents: int, every_s: float, watched_s: float) -> F
                     for name, path in _pages(sorted(tenants)).items()
                 }
                 # After the pages, which leave something behind.
-                memory_kb, peak_kb = memory_kib(process.pid), peak_memory_kib(process.pid)
+                memory_kib_now, peak_kib = memory_kib(process.pid), peak_memory_kib(process.pid)
             sent = crowd.sent(end=True)
             # Ends here, before the agents do: what it has heard is then in the file.
             process.terminate()
@@ -127,8 +129,8 @@ def measure(directory: Path, agents: int, every_s: float, watched_s: float) -> F
         every_s=every_s,
         connecting_cpu_s=connecting_s,
         core_share=share,
-        memory_mib=memory_kb / 1024,
-        peak_memory_mib=peak_kb / 1024,
+        memory_mb=memory_kib_now * KIB / 1e6,
+        peak_memory_mb=peak_kib * KIB / 1e6,
         samples_per_s=per_s,
         sent=sum(sent.values()),
         stored=sum(map(len, stored.values())),
@@ -186,7 +188,7 @@ def _ask(client: httpx2.Client, pid: int, share: float, path: Callable[[], str])
         times.append((time.monotonic() - asked_s) * 1e3)
     idle_s = share * (time.monotonic() - began_s)
     cpu_ms = (cpu_s(pid) - began_cpu_s - idle_s) * 1e3 / ASKED
-    return Page(cpu_ms, statistics.median(times), max(times), size / 1024)
+    return Page(cpu_ms, statistics.median(times), max(times), size / KIB)
 
 
 def _stored(plane: ControlPlane, tenant_id: str, agent_id: str) -> list[int]:
@@ -197,7 +199,7 @@ def _stored(plane: ControlPlane, tenant_id: str, agent_id: str) -> list[int]:
         agent_id=AgentId(agent_id),
         from_unix_ms=now - HOUR_MS,
         to_unix_ms=now + HOUR_MS,
-        most_points=10 * POINTS,
+        most_points=POINTS,
         subject=f"GPU-{agent_id}",
     )
     numbers = [

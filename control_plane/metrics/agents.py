@@ -12,7 +12,7 @@ from daalu_wire.v1 import agent_pb2
 
 from control_plane.fleet import AgentStatus, AgentView, Liveness
 from control_plane.fleet.telemetry import throttle_words
-from control_plane.metrics.gauges import Gauge, labelled
+from control_plane.metrics.gauges import Gauge, also_labelled, labelled
 
 _MIB = 1024**2
 MAX_CARDS = 64
@@ -140,10 +140,10 @@ def _cards(seen: list[Seen]) -> Iterator[Gauge]:
                 reading: agent_pb2.Reading = getattr(card, shown.reading)
                 if reading.WhichOneof("reading") == "value":
                     gauge.add(labels, reading.value / shown.divisor)
-            health.add(labelled({**of_card, "health": each.status.health.of_card(card.uuid)}), 1)
+            health.add(also_labelled(labels, "health", each.status.health.of_card(card.uuid)), 1)
             lost.add(labels, bool(card.lost))
             for reason in throttle_words(card):
-                slowed.add(labelled({**of_card, "reason": reason}), 1)
+                slowed.add(also_labelled(labels, "reason", reason), 1)
     yield from (*gauges, health, lost, slowed)
 
 

@@ -29,6 +29,11 @@ def labelled(labels: Mapping[str, str]) -> str:
     return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
 
 
+def also_labelled(labels: str, name: str, value: str) -> str:
+    """`labels`, with one more."""
+    return f'{labels[:-1]},{name}="{_escaped(value)}"}}'
+
+
 def text_of(gauges: Iterable[Gauge]) -> bytes:
     lines = [line for gauge in gauges for line in gauge.lines()]
     return "".join(f"{line}\n" for line in lines).encode()
