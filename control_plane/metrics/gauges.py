@@ -36,7 +36,7 @@ def also_labelled(labels: str, name: str, value: str) -> str:
 
 def text_of(gauges: Iterable[Gauge]) -> bytes:
     lines = [line for gauge in gauges for line in gauge.lines()]
-    return "".join(f"{line}\n" for line in lines).encode()
+    return "\n".join([*lines, ""]).encode()
 
 
 def _escaped(value: str) -> str:

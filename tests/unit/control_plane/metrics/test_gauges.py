@@ -28,7 +28,7 @@ def _text() -> str:
 @pytest.mark.parametrize("openmetrics", [False, True])
 def test_labels_and_numbers_of_any_kind_are_read_back_as_they_were(openmetrics: bool) -> None:
     text = _text()
-    [family] = read_openmetrics(f"{text}# EOF\n") if openmetrics else read_text(text)
+    [family] = read_openmetrics(f"{text}# EOF\n") if openmetrics else read_text(text)  # type: ignore[no-untyped-call]
     assert (family.name, family.type, family.documentation) == ("daalu_tried", "gauge", "What is tried.")
     assert {sample.labels["name"]: sample.value for sample in family.samples} == _SERIES
 
