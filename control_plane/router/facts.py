@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from control_plane.economy import ExternalPolicy, Offers, Pin
 from control_plane.fleet import FleetView
+from control_plane.fleet.load_test import MeasuredLimit
 from control_plane.identifiers import AgentId, TenantId
 from control_plane.vendors import VendorModel
 
@@ -65,6 +66,10 @@ class World:
     in_flight: Mapping[AgentId, int] = field(default_factory=dict)
     # Agents and vendors that failed again and again just now.
     broken: Container[str] = frozenset()
+    # What load tests found that cards work on well at once.
+    measured: Mapping[AgentId, MeasuredLimit] = field(default_factory=dict)
+    # The call is a load test's: it measures the queue, so no limit of the queue turns it away.
+    measuring: bool = False
     # Catalogue ids of models whose tokens the gateway can count itself: others are not served on
     # third-party cards.
     countable: Container[str] = frozenset()
