@@ -40,7 +40,7 @@ class LoadTestState(StrEnum):
 
 
 class SweepRequest(Request):
-    concurrencies: list[int] = list(_DEFAULT.concurrencies)
+    concurrencies: tuple[int, ...] = _DEFAULT.concurrencies
     input_tokens: int = _DEFAULT.input_tokens
     output_tokens: int = _DEFAULT.output_tokens
     requests_per_call: int = _DEFAULT.requests_per_call
@@ -48,7 +48,7 @@ class SweepRequest(Request):
 
     def sweep(self) -> Sweep:
         return Sweep(
-            tuple(self.concurrencies),
+            self.concurrencies,
             self.input_tokens,
             self.output_tokens,
             self.requests_per_call,
@@ -88,9 +88,9 @@ class LoadTestResponse(Response):
     knee_concurrency: int | None
     steps: list[StepResponse]
     # The last of the same agent, model and sweep before it.
-    earlier_id: str | None = None
+    earlier_id: str | None
     # By concurrency: output tokens/s against the earlier one's, 1 for the same.
-    against_earlier: dict[int, float] = {}
+    against_earlier: dict[int, float]
 
     @classmethod
     def of(cls, found: Found, earlier: Found | None = None) -> Self:

@@ -25,9 +25,7 @@ def run(
     input_tokens: Annotated[int, typer.Option("--input-tokens", help="Of each request.")] = 256,
     output_tokens: Annotated[int, typer.Option("--output-tokens", help="Of each answer.")] = 64,
     requests: Annotated[int, typer.Option("--requests", help="Of a step, for each call at once.")] = 4,
-    duration_s: Annotated[
-        int, typer.Option("--duration", help="Seconds, after which it is broken off.")
-    ] = 900,
+    duration_s: Annotated[int, typer.Option("--duration", help="Seconds; then it is broken off.")] = 900,
     url: Url = None,
     token: Token = None,
     data: Data = DATA,

@@ -140,7 +140,7 @@ class LoadTests:
             error = None
         except TimeoutError:
             error = f"it did not end within {sweep.duration_s} s"
-        except BaseExceptionGroup as group:
+        except ExceptionGroup as group:
             error = _in_words(test_id, group)
         except (SQLAlchemyError, WriterOverloaded, WriterClosed):
             logger.exception("load test %s could not begin", test_id)
@@ -177,7 +177,7 @@ class LoadTests:
             logger.error("the end of load test %s cannot be recorded: %s", test_id, failure)  # noqa: TRY400
 
 
-def _in_words(test_id: LoadTestId, group: BaseExceptionGroup[BaseException]) -> str:
+def _in_words(test_id: LoadTestId, group: ExceptionGroup[Exception]) -> str:
     for error in group.exceptions:
         if isinstance(error, _Cancelled):
             return "cancelled"
