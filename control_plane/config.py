@@ -151,7 +151,7 @@ def checked(settings: Settings) -> Settings:
         )
     if settings.load_client is not None and settings.catalogue is None:
         raise InvalidSetting(
-            "load_client needs a catalogue: load tests make inputs by the tokenizers in <catalogue>/tokenizers"
+            "load_client needs a catalogue: inputs are made by the tokenizers in <catalogue>/tokenizers"
         )
     Address.parse(settings.hub_endpoint)
     if not 0 < settings.hub_port < 65536:
