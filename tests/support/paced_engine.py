@@ -19,8 +19,9 @@ class PacedEngine:
         self._seats = asyncio.Semaphore(self.seats)
 
     async def answer(self, exchange: Exchange) -> None:
-        if exchange.path == "/health":
-            await exchange.send_json({})
+        if exchange.method == "GET":
+            # The load client looks for metrics, which the gateway would not show it either.
+            await exchange.send_json({}, 200 if exchange.path == "/health" else 404)
             return
         body = exchange.json
         tokens = body.get("max_tokens") or body["max_completion_tokens"]

@@ -24,7 +24,7 @@ from control_plane.fleet.load_test import FIGURES, LoadClient, StepFigures, Swee
 from control_plane.identifiers import AgentId
 from control_plane.store import Store, unix_ms
 from control_plane.store.load_test_tables import LoadTest
-from control_plane.store.tables import ApiKey, Audit, Call, Connection
+from control_plane.store.tables import ApiKey, Audit, Call, Connection, Deployment
 from tests.support.control_plane import ControlPlane, initialised, serving
 from tests.support.engine_model import MODEL_ID, SERVED_NAME, tiny_model
 from tests.support.fleet import enrol, new_scripted_agent
@@ -118,6 +118,8 @@ async def _bench(directory: Path) -> AsyncIterator[Bench]:
         sample.model.model_id = MODEL_ID
         agent.behaviour.engine = sample
         agent_id = await enrol(store, agent, engine_port=engine.port, connection=Connection.DIRECT)
+        wanted = Deployment(agent_id=agent_id, model_id=MODEL_ID, changed_unix_ms=unix_ms())
+        await store.write(lambda session: session.add(wanted))
         url = f"http://127.0.0.1:{engine.port}"
         try:
             yield Bench(plane, store, agent, agent_id, catalogue, url)
@@ -126,8 +128,6 @@ async def _bench(directory: Path) -> AsyncIterator[Bench]:
 
 
 async def _routable(bench: Bench) -> None:
-    deployed = await bench.ask("POST", f"/agents/{bench.agent_id}/deploy", {"model": MODEL_ID})
-    assert deployed.is_success, deployed.text
     await _until(lambda: bench.ask("GET", f"/agents/{bench.agent_id}"), _is_ready)
 
 

@@ -1,6 +1,7 @@
 """What may be asked of a load test, and of which card."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_an_idle_ready_card_may_be_put_under_load() -> None:
         ({"engine": engine_view(context_tokens=319)}, "320 tokens"),
     ],
 )
-def test_a_card_that_may_not_be_put_under_load_says_why(changes: dict[str, object], words: str) -> None:
+def test_a_card_that_may_not_be_put_under_load_says_why(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(Invalid, match=words):
         loadable_engine(agent_view("own", **changes), Sweep())
 
