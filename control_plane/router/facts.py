@@ -66,12 +66,12 @@ class World:
     in_flight: Mapping[AgentId, int] = field(default_factory=dict)
     # Agents and vendors that failed again and again just now.
     broken: Container[str] = frozenset()
-    # What load tests found that cards work on well at once.
-    measured: Mapping[AgentId, MeasuredLimit] = field(default_factory=dict)
-    # The call is a load test's: it measures the queue, so no limit of the queue turns it away.
-    measuring: bool = False
     # Catalogue ids of models whose tokens the gateway can count itself: others are not served on
     # third-party cards.
     countable: Container[str] = frozenset()
     # Those that serve the call's model, in the order in which to try them.
     vendors: tuple[VendorModel, ...] = ()
+    # What load tests found that cards work on well at once.
+    measured: Mapping[AgentId, MeasuredLimit] = field(default_factory=dict)
+    # The call is a load test's: it measures the queue, so no limit of the queue turns it away.
+    measuring: bool = False
