@@ -125,6 +125,8 @@ class Settings:
     artifacts: Path | None = None
     # The vendors of the external tier; None: vendors.toml in the data directory, where it is there.
     vendors: Path | None = None
+    # The Python of an environment with vLLM in it, for load tests; None: there are none.
+    load_client: Path | None = None
 
     @property
     def directory(self) -> DataDirectory:
@@ -146,6 +148,10 @@ def checked(settings: Settings) -> Settings:
         raise InvalidSetting(
             "database_url: only SQLite and PostgreSQL are supported, as sqlite:///path or"
             " postgresql+psycopg://user@host/name"
+        )
+    if settings.load_client is not None and settings.catalogue is None:
+        raise InvalidSetting(
+            "load_client needs a catalogue: inputs are made by the tokenizers in <catalogue>/tokenizers"
         )
     Address.parse(settings.hub_endpoint)
     if not 0 < settings.hub_port < 65536:
@@ -216,6 +222,8 @@ def settings_toml(settings: Settings) -> str:
         values["artifacts"] = str(settings.artifacts)
     if settings.vendors is not None:
         values["vendors"] = str(settings.vendors)
+    if settings.load_client is not None:
+        values["load_client"] = str(settings.load_client)
     # JSON's strings, integers and booleans are TOML's too.
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
@@ -254,8 +262,9 @@ _TYPES: dict[str, type] = {
     "telemetry_mib": int,
     "artifacts": str,
     "vendors": str,
+    "load_client": str,
 }
-_OPTIONAL = {"database_url", "catalogue", "telemetry_mib", "artifacts", "vendors"}
+_OPTIONAL = {"database_url", "catalogue", "telemetry_mib", "artifacts", "vendors", "load_client"}
 
 
 def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
@@ -267,7 +276,7 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
         if name in written and type(written[name]) is not kind:
             raise InvalidSetting(f"{path}: {name} must be a {kind.__name__}")
     catalogue, artifacts = written.get("catalogue"), written.get("artifacts")
-    vendors = written.get("vendors")
+    vendors, load_client = written.get("vendors"), written.get("load_client")
     return Settings(
         data=data,
         database_url=str(written.get("database_url", sqlite_url(data))),
@@ -282,4 +291,5 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
         telemetry_mib=int(str(written.get("telemetry_mib", DEFAULT_TELEMETRY_MIB))),
         artifacts=Path(str(artifacts)) if artifacts is not None else None,
         vendors=Path(str(vendors)) if vendors is not None else None,
+        load_client=Path(str(load_client)) if load_client is not None else None,
     )

@@ -23,6 +23,7 @@ TransactionId = NewType("TransactionId", str)
 DiagnosticRunId = NewType("DiagnosticRunId", str)
 ProcessId = NewType("ProcessId", str)
 PinId = NewType("PinId", str)
+LoadTestId = NewType("LoadTestId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 # Two characters at a time: every call makes three ids.
@@ -95,3 +96,7 @@ def new_pin_id() -> PinId:
 
 def new_diagnostic_run_id() -> DiagnosticRunId:
     return DiagnosticRunId(_new("dgn"))
+
+
+def new_load_test_id() -> LoadTestId:
+    return LoadTestId(_new("load"))

@@ -36,6 +36,7 @@ from control_plane.enrolment import (
 )
 from control_plane.fleet import Fleet, revoke
 from control_plane.fleet.diagnostics import DiagnosticRuns
+from control_plane.fleet.load_test import LoadClient, LoadTests, MeasuredLimits
 from control_plane.fleet.telemetry import Limits, Recorder
 from control_plane.gateway import Gateway, OwnCounting, Rooms, Siblings
 from control_plane.identifiers import AgentId
@@ -139,6 +140,8 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         orphaned_before_unix_ms=lambda: siblings.orphaned_before_unix_ms,
     )
     diagnostics = DiagnosticRuns(store, fleet)
+    load_tests = LoadTests(store, fleet, _load_client(settings), access.refresh)
+    measured = MeasuredLimits(store)
     pin = file_key_sha256(directory.tls_certificate)
 
     async def invite(tenant_id: str) -> tuple[str, int]:
@@ -177,6 +180,8 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             catalogue=catalogue,
             card_classes=card_classes,
             diagnostics=diagnostics,
+            load_tests=load_tests,
+            refresh_measured=measured.refresh,
             telemetry=directory.telemetry,
             operator_token=OperatorToken.load(directory.operator_token),
             access=access,
@@ -201,7 +206,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     counting = OwnCounting(Tokenizers.load(settings.catalogue, catalogue))
     names = load_names(catalogue, settings.catalogue)
     vendors = load_vendors(settings.vendors, default=directory.vendors)
-    rooms = Rooms(access, fleet, economy, counting, names, vendors)
+    rooms = Rooms(access, fleet, economy, counting, names, vendors, lambda: measured.current)
     gateway = Gateway(store, rooms, secret=salt_key, processes=lambda: siblings.count, meters=meters)
     listeners = [
         tls_listener(api, settings.listen, directory.tls_certificate, directory.tls_key, inference=gateway)
@@ -213,6 +218,8 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         "economy": economy.run,
         "fleet": fleet.run,
         "diagnostics": diagnostics.run,
+        "load tests": load_tests.run,
+        "measured limits": measured.run,
         "gateway": gateway.run,
         SIBLINGS: siblings.run,
         "drift watch": DriftWatch(store).run,
@@ -221,8 +228,20 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     async def before_listening() -> None:
         await access.refresh()
         await economy.refresh()
+        await measured.refresh()
 
     return _Built(listeners, background, before_listening)
+
+
+def _load_client(settings: Settings) -> LoadClient | None:
+    if settings.load_client is None or settings.catalogue is None:
+        return None
+    return LoadClient(
+        python=settings.load_client,
+        base_url=settings.public_url,
+        certificate=settings.directory.tls_certificate.absolute(),
+        tokenizers=settings.catalogue.absolute() / "tokenizers",
+    )
 
 
 async def _run(built: _Built, settings: Settings) -> None:

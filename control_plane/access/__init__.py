@@ -8,7 +8,15 @@ runs the control plane and holds its token. The *audit trail* says who changed w
 from control_plane.access.audit import OPERATOR, audit
 from control_plane.access.conditions import Duplicate, Invalid, Unknown
 from control_plane.access.index import AccessIndex
-from control_plane.access.keys import NewKey, create_key, hash_key, list_keys, revoke_key
+from control_plane.access.keys import (
+    NewKey,
+    Temporary,
+    create_key,
+    extend_key,
+    hash_key,
+    list_keys,
+    revoke_key,
+)
 from control_plane.access.names import check_name
 from control_plane.access.operator import OperatorToken
 from control_plane.access.principal import Principal
@@ -23,12 +31,14 @@ __all__ = [
     "NewKey",
     "OperatorToken",
     "Principal",
+    "Temporary",
     "Unknown",
     "audit",
     "check_name",
     "create_key",
     "create_tenant",
     "create_user",
+    "extend_key",
     "find_tenant",
     "hash_key",
     "list_keys",

@@ -9,8 +9,8 @@ from sqlmodel import Session, col, select
 
 from control_plane.access.keys import MAX_KEY_CHARACTERS, PREFIX, hash_key
 from control_plane.access.principal import Principal
-from control_plane.identifiers import ApiKeyId, TenantId
-from control_plane.store import Store, watch
+from control_plane.identifiers import AgentId, ApiKeyId, TenantId
+from control_plane.store import Store, unix_ms, watch
 from control_plane.store.tables import ApiKey, ChangeKind, Purpose, Tenant
 
 logger = logging.getLogger(__name__)
@@ -28,10 +28,13 @@ class AccessIndex:
         self._refreshing = asyncio.Lock()
 
     def authenticate(self, token: str) -> Principal | None:
-        """Whose key `token` is; None where it is no key, an unknown one or a revoked one."""
+        """Whose key `token` is; None where it is no key, an unknown one, a revoked or an expired one."""
         if len(token) > MAX_KEY_CHARACTERS or not token.startswith(PREFIX):
             return None
-        return self._by_hash.get(hash_key(token))
+        principal = self._by_hash.get(hash_key(token))
+        if principal is None or principal.expires_unix_ms is None or unix_ms() < principal.expires_unix_ms:
+            return principal
+        return None
 
     async def refresh(self) -> None:
         """Reads the keys again; whoever returns from here sees every change committed before."""
@@ -58,7 +61,12 @@ def _good_keys(session: Session) -> Mapping[bytes, Principal]:
     )
     return {
         bytes(key.hash_sha256): Principal(
-            TenantId(tenant.id), tenant.name, ApiKeyId(key.id), Purpose(key.purpose)
+            TenantId(tenant.id),
+            tenant.name,
+            ApiKeyId(key.id),
+            Purpose(key.purpose),
+            AgentId(key.only_agent_id) if key.only_agent_id is not None else None,
+            key.expires_unix_ms,
         )
         for key, tenant in rows
     }

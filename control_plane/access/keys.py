@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from control_plane.access.audit import audit
 from control_plane.access.conditions import Unknown
 from control_plane.access.names import check_name
-from control_plane.identifiers import new_api_key_id
+from control_plane.identifiers import AgentId, new_api_key_id
 from control_plane.store import announce, unix_ms
 from control_plane.store.tables import ApiKey, ChangeKind, Purpose, Tenant
 
@@ -35,7 +35,24 @@ def hash_key(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def create_key(session: Session, *, tenant: Tenant, name: str, purpose: Purpose, actor: str) -> NewKey:
+@dataclass(frozen=True, slots=True)
+class Temporary:
+    """What binds a key that a program of the control plane's own uses for a while."""
+
+    expires_unix_ms: int
+    # The tenant's own card that its calls go to, and nowhere else.
+    only_agent_id: AgentId
+
+
+def create_key(
+    session: Session,
+    *,
+    tenant: Tenant,
+    name: str,
+    purpose: Purpose,
+    actor: str,
+    temporary: Temporary | None = None,
+) -> NewKey:
     """Raises Invalid. Names need not be unique: they are for people."""
     check_name("key", name)
     text = PREFIX + secrets.token_urlsafe(32)
@@ -47,12 +64,24 @@ def create_key(session: Session, *, tenant: Tenant, name: str, purpose: Purpose,
         hash_sha256=hash_key(text),
         purpose=purpose.value,
         created_unix_ms=unix_ms(),
+        expires_unix_ms=temporary.expires_unix_ms if temporary is not None else None,
+        only_agent_id=temporary.only_agent_id if temporary is not None else None,
     )
     session.add(row)
     detail = {"name": name, "purpose": purpose.value, "hint": row.hint}
     audit(session, actor=actor, action="key.created", subject=row.id, tenant_id=tenant.id, detail=detail)
     announce(session, ChangeKind.ACCESS, row.id)
     return NewKey(row, text)
+
+
+def extend_key(session: Session, *, key_id: str, expires_unix_ms: int) -> None:
+    """Moves the end of a temporary key; one that was revoked stays so. Raises Unknown."""
+    row = session.get(ApiKey, key_id)
+    if row is None or row.expires_unix_ms is None:
+        raise Unknown("temporary key", key_id)
+    row.expires_unix_ms = expires_unix_ms
+    session.add(row)
+    announce(session, ChangeKind.ACCESS, row.id)
 
 
 def revoke_key(session: Session, *, key_id: str, actor: str) -> ApiKey:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from control_plane.identifiers import ApiKeyId, TenantId
+from control_plane.identifiers import AgentId, ApiKeyId, TenantId
 from control_plane.store.tables import Purpose
 
 
@@ -14,3 +14,6 @@ class Principal:
     tenant_name: str
     api_key_id: ApiKeyId
     purpose: Purpose
+    # Its calls go to this card of the tenant's own and nowhere else, and wait there as long as it takes.
+    only_agent_id: AgentId | None = None
+    expires_unix_ms: int | None = None

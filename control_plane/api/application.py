@@ -19,6 +19,7 @@ from control_plane.api.economy import economy_routes
 from control_plane.api.errors import error_body, translate_errors
 from control_plane.api.intake import Application, Intake
 from control_plane.api.ledger import ledger_routes
+from control_plane.api.load_tests import LoadTestRuns, load_test_routes
 from control_plane.api.metrics import metrics_routes
 from control_plane.api.models import model_routes
 from control_plane.api.offers import offer_routes
@@ -41,6 +42,8 @@ class ApiParts:
     catalogue: Iterable[Entry]
     card_classes: CardClasses
     diagnostics: Runs
+    load_tests: LoadTestRuns
+    refresh_measured: Callable[[], Awaitable[None]]
     # The file of telemetry's history.
     telemetry: Path
     operator_token: OperatorToken
@@ -79,6 +82,7 @@ def build_api(parts: ApiParts) -> Application:
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
         telemetry_routes(parts.store, parts.telemetry),
         diagnostic_routes(parts.store, parts.diagnostics),
+        load_test_routes(parts.store, parts.load_tests, Change(parts.store, parts.refresh_measured)),
         call_routes(parts.store),
         economy_routes(parts.store, change),
         pin_routes(parts.store, change),

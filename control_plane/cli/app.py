@@ -12,6 +12,7 @@ from control_plane.cli import (
     diagnostics,
     economy,
     ledger,
+    load_tests,
     models,
     pins,
     providers,
@@ -32,6 +33,7 @@ app.add_typer(access.users, name="users")
 app.add_typer(access.keys, name="keys")
 app.add_typer(agents.app, name="agents")
 app.add_typer(diagnostics.app, name="diagnostics")
+app.add_typer(load_tests.app, name="loadtests")
 app.add_typer(models.app, name="models")
 app.add_typer(cards.app, name="cards")
 app.add_typer(calls.app, name="calls")

@@ -63,6 +63,10 @@ VendorsFile = Annotated[
     Path | None,
     typer.Option("--vendors", help="The external tier's vendors [default: vendors.toml in the directory]"),
 ]
+LoadClientPython = Annotated[
+    Path | None,
+    typer.Option("--load-client", help="The Python of an environment with vLLM in it, for load tests."),
+]
 NetworkIpv4 = Annotated[
     str | None,
     typer.Option("--network-ipv4", help="Tunnel addresses from this network, where IPv6 is off."),
@@ -89,6 +93,7 @@ def init(
     catalogue: CatalogueDirectory = None,
     artifacts: Artifacts = None,
     vendors: VendorsFile = None,
+    load_client: LoadClientPython = None,
     network_ipv4: NetworkIpv4 = None,
 ) -> None:
     """Makes the data directory: settings, keys, database. Again: completes it and changes nothing."""
@@ -111,6 +116,7 @@ def init(
         "catalogue": catalogue,
         "artifacts": artifacts,
         "vendors": vendors,
+        "load_client": load_client,
     }
     try:
         settings = _settings_to_write(data, given)
@@ -139,6 +145,7 @@ def serve(
     catalogue: CatalogueDirectory = None,
     artifacts: Artifacts = None,
     vendors: VendorsFile = None,
+    load_client: LoadClientPython = None,
     log_level: LogLevel = "info",
 ) -> None:
     """Runs the control plane until SIGTERM or Ctrl-C. Flags replace what config.toml says."""
@@ -157,6 +164,7 @@ def serve(
             "catalogue": catalogue,
             "artifacts": artifacts,
             "vendors": vendors,
+            "load_client": load_client,
         },
     )
     set_up_logging(_level(log_level))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from control_plane.access import Principal
 from control_plane.catalogue import ModelNames
 from control_plane.economy import LimitTable
 from control_plane.fleet import Liveness
+from control_plane.fleet.load_test import MeasuredLimit
 from control_plane.gateway.book import Book
 from control_plane.gateway.calls import JSON_TYPE, serve
 from control_plane.gateway.dispatch import CardDispatch
@@ -54,6 +55,8 @@ class Rooms:
     counting: Counting
     names: ModelNames
     vendors: Vendors
+    # What load tests measured, as of now.
+    measured: Callable[[], Mapping[AgentId, MeasuredLimit]] = dict
 
 
 class Gateway:
@@ -88,6 +91,7 @@ class Gateway:
             reserving=Reserving(self._book, LimitTable(), processes),
             fleet=rooms.fleet,
             economy=rooms.economy,
+            measured=rooms.measured,
             counting=rooms.counting,
             names=rooms.names,
             vendors=rooms.vendors,

@@ -4,7 +4,7 @@ import time
 
 from control_plane.access import Principal
 from control_plane.catalogue import AUTO, why_uncountable
-from control_plane.economy import pin_for
+from control_plane.economy import Pin, pin_for
 from control_plane.gateway.models import own_models, reachable_models
 from control_plane.gateway.parts import Parts
 from control_plane.gateway.request import InferenceRequest, affinity_of
@@ -19,7 +19,7 @@ from control_plane.router import (
     plan,
 )
 from control_plane.store import unix_ms
-from control_plane.store.tables import Purpose
+from control_plane.store.tables import Purpose, Tier
 
 
 def plan_call(
@@ -30,13 +30,17 @@ def plan_call(
     offers = parts.economy.offers(principal.tenant_id, model, unix_ms())
     terms = parts.economy.tenant(principal.tenant_id)
     pin = pin_for(terms.pins, model, purpose)
+    if principal.only_agent_id is not None:
+        pin = Pin(None, None, Tier.OWN, agent_id=principal.only_agent_id)
     tenant = TenantFacts(principal.tenant_id, offers, terms.external, pin)
     world = World(
         parts.fleet.view,
         parts.in_flight.counts,
         parts.breakers.open_at(time.monotonic()),
-        parts.counting.models,
-        () if purpose is Purpose.CODING else parts.vendors.serving(model),
+        countable=parts.counting.models,
+        vendors=() if purpose is Purpose.CODING else parts.vendors.serving(model),
+        measured=parts.measured(),
+        measuring=principal.only_agent_id is not None,
     )
     kind = CodingCall if purpose is Purpose.CODING else GeneralCall
     call = kind(

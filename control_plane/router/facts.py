@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from control_plane.economy import ExternalPolicy, Offers, Pin
 from control_plane.fleet import FleetView
+from control_plane.fleet.load_test import MeasuredLimit
 from control_plane.identifiers import AgentId, TenantId
 from control_plane.vendors import VendorModel
 
@@ -70,3 +71,7 @@ class World:
     countable: Container[str] = frozenset()
     # Those that serve the call's model, in the order in which to try them.
     vendors: tuple[VendorModel, ...] = ()
+    # What load tests found that cards work on well at once.
+    measured: Mapping[AgentId, MeasuredLimit] = field(default_factory=dict)
+    # The call is a load test's: it measures the queue, so no limit of the queue turns it away.
+    measuring: bool = False

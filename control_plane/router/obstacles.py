@@ -1,6 +1,7 @@
 """What is in the way of a call at one card. Pure."""
 
 from control_plane.fleet import AgentView, EngineView, Health, Liveness
+from control_plane.fleet.load_test import MeasuredLimit
 from control_plane.router.candidates import Reason
 from control_plane.router.facts import CallFacts, World
 
@@ -35,14 +36,29 @@ def on_it(engine: EngineView, sent: int) -> int:
 def own_obstacle(call: CallFacts, agent: AgentView, world: World) -> Obstacle | None:
     """For a call of the card's own tenant. Its health is the owner's to judge."""
     obstacle = _obstacle(call, agent, world)
-    if obstacle is not None or agent.engine is None:
+    if obstacle is not None or agent.engine is None or world.measuring:
         return obstacle
     engine, sent = agent.engine, world.in_flight.get(agent.agent_id, 0)
     waiting = max(engine.waiting_calls, sent - engine.max_running_calls)
     limit = max(QUEUE_LEAST, QUEUE_PER_RUNNING * engine.max_running_calls)
     if waiting >= limit:
         return Reason.QUEUE_FULL, f"{waiting} calls wait for it already, its limit is {limit}"
-    return None
+    return _past_the_knee(engine, on_it(engine, sent), world.measured.get(agent.agent_id))
+
+
+def _past_the_knee(engine: EngineView, calls: int, measured: MeasuredLimit | None) -> Obstacle | None:
+    """What a load test measured holds for the model that it was made with."""
+    if measured is None or measured.model_id != engine.model_id:
+        return None
+    knee = measured.concurrency
+    most = knee + max(QUEUE_LEAST, knee)
+    if calls < most:
+        return None
+    words = (
+        f"{calls} calls are on it: load test {measured.load_test_id} measured its knee at {knee} at once, and"
+        f" {most - knee} more may wait"
+    )
+    return Reason.QUEUE_FULL, words
 
 
 def pool_obstacle(call: CallFacts, agent: AgentView, world: World, *, operator_run: bool) -> Obstacle | None:

@@ -74,6 +74,7 @@ class ChangeKind(StrEnum):
     AGENT = "agent"  # an agent was added, revoked or renamed
     DEPLOYMENT = "deployment"  # a desired model
     RECEIPT = "receipt"
+    LOAD_TEST = "load_test"  # queue limits that load tests measured
     ECONOMY = "economy"  # pools, cards lent to them, plans, prices, shares, subscriptions, policies
 
 
@@ -114,6 +115,10 @@ class ApiKey(SQLModel, table=True):
     purpose: str
     created_unix_ms: int = Field(sa_column=ms())
     revoked_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))
+    # No good from then on, whether or not anybody is left to revoke it. None: no end.
+    expires_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))
+    # The tenant's own card that alone its calls are for, as a load test's are. None: as routing says.
+    only_agent_id: str | None = None
 
 
 class Invite(SQLModel, table=True):

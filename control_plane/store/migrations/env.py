@@ -4,9 +4,10 @@ from alembic import context
 
 from control_plane.store.diagnostic_tables import DiagnosticRun
 from control_plane.store.economy_tables import Pool
+from control_plane.store.load_test_tables import LoadTest
 
 # One of each module, so that all tables are known.
-_TABLES = (DiagnosticRun, Pool)
+_TABLES = (DiagnosticRun, LoadTest, Pool)
 
 connection = context.config.attributes["connection"]
 if connection.dialect.name == "postgresql":

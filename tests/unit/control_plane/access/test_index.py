@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from control_plane.access import AccessIndex, create_key, create_tenant
-from control_plane.store import Store
+from control_plane.access import AccessIndex, Temporary, create_key, create_tenant
+from control_plane.identifiers import AgentId
+from control_plane.store import Store, unix_ms
 from control_plane.store.tables import Purpose
 
 PROMISE_S = 1.0
@@ -17,7 +18,7 @@ PROMISE_S = 1.0
 _REVOKER = """
 import sys
 from control_plane.access import revoke_key
-from control_plane.store import Store
+from control_plane.store import Store, unix_ms
 store = Store(sys.argv[1])
 print("ready", flush=True)
 for line in sys.stdin:
@@ -103,3 +104,26 @@ async def test_a_key_revoked_in_another_process_is_refused_within_a_second(
     finally:
         process.stdin.close()
         await asyncio.wait_for(process.wait(), 30)
+
+
+async def test_a_temporary_key_is_good_until_its_end_with_nobody_left_to_revoke_it(store: Store) -> None:
+    agent_id = AgentId("agt-own")
+    tenant = await store.write(lambda session: create_tenant(session, name="acme", actor="operator"))
+    ends = unix_ms() + 1_500
+    key = await store.write(
+        lambda session: create_key(
+            session,
+            tenant=tenant,
+            name="load test",
+            purpose=Purpose.GENERAL,
+            actor="operator",
+            temporary=Temporary(ends, agent_id),
+        )
+    )
+    index = AccessIndex(store)
+    await index.refresh()
+    principal = index.authenticate(key.text)
+    assert principal is not None
+    assert principal.only_agent_id == agent_id
+    await _until(lambda: unix_ms() >= ends, 5)
+    assert index.authenticate(key.text) is None
