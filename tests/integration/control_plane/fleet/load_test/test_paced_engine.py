@@ -105,7 +105,7 @@ async def _bench(directory: Path) -> AsyncIterator[Bench]:
         shutil.copy(tiny.models / MODEL_ID / name, files / name)
     flags = ("--allow-direct", "--catalogue", str(catalogue), "--load-client", str(engine_python()))
     plane = await asyncio.to_thread(initialised, directory / "data", *flags)
-    # Times so long that what the route adds, some 10 ms and on a busy machine 30, is far below a tenth of them.
+    # Times so long that what the route adds, on a busy machine 30 ms, is far below a tenth of them.
     paced = PacedEngine(first_token_s=0.6, between_tokens_s=0.05, seats=SEATS)
     authority = Authority.load(DataDirectory(plane.data).authority)
     store = Store(load_settings(plane.data).database_url)
