@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from control_plane.gateway.request import CHAT_COMPLETIONS
 from tests.support.gateway_engine import END, Exchange, chunk, last_chunk
 
 
@@ -19,12 +20,12 @@ class PacedEngine:
         self._seats = asyncio.Semaphore(self.seats)
 
     async def answer(self, exchange: Exchange) -> None:
-        if exchange.method == "GET":
-            # The load client looks for metrics, which the gateway would not show it either.
+        if exchange.path != CHAT_COMPLETIONS:
+            # The load client asks an engine for more, which the gateway would not show it either.
             await exchange.send_json({}, 200 if exchange.path == "/health" else 404)
             return
         body = exchange.json
-        tokens = body.get("max_tokens") or body["max_completion_tokens"]
+        tokens = body["max_completion_tokens"]
         async with self._seats:
             loop = asyncio.get_running_loop()
             due = loop.time() + self.first_token_s

@@ -20,12 +20,14 @@ MOST_LOG_BYTES = 2_000
 # Runs in the client's environment: one import of vLLM for all steps, a line of figures after each. What the
 # client prints itself goes to the log. It ends with its parent, whose end closes the input.
 _PROGRAM = """
-import json, os, sys, threading
+import json, os, shutil, sys, threading
 figures = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 steps = json.loads(sys.stdin.readline())
 def end_with_the_parent():
     os.read(0, 1)
+    # The working directory was the parent's to remove.
+    shutil.rmtree(os.getcwd(), ignore_errors=True)
     os._exit(1)
 threading.Thread(target=end_with_the_parent, daemon=True).start()
 import argparse
