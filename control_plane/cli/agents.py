@@ -146,9 +146,7 @@ def revoke(
 
 
 @app.command()
-def drain(
-    agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
-) -> None:
+def drain(agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
     """Takes no new call on an agent, whoever's, until `resume`; calls in flight end."""
     shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/drain")
     _say(shown, "takes no new calls; calls in flight end", as_json=as_json)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from control_plane.access import Invalid, Unknown
 from control_plane.catalogue import CardClass, CardClasses, Catalogue
 from control_plane.fleet import orders
-from control_plane.fleet.conversation import CALL_TIMEOUT_S, Parts, stub_of
+from control_plane.fleet.conversation import Parts, stub_of
 from control_plane.fleet.dial import CertificateAuthority, Dialler
 from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.link import AgentLink

@@ -66,12 +66,15 @@ def pool_obstacle(call: CallFacts, agent: AgentView, world: World, *, operator_r
 
 
 def unhealthy(agent: AgentView) -> Obstacle | None:
-    """Why no pool call may be placed on this agent, by its owner's wish or for its cards' sake; None: neither.
+    """Why no pool call may be placed on this agent, for its owner's wish or its cards' sake; None: neither.
 
     Its owner's own calls are still served there: whether they are is the owner's to decide.
     """
     if agent.pool_paused:
-        return Reason.POOL_PAUSED, "its owner has paused pool work on it; `daalu agents resume-pool` ends that"
+        return (
+            Reason.POOL_PAUSED,
+            "its owner has paused pool work on it; `daalu agents resume-pool` ends that",
+        )
     if agent.health is not Health.CRITICAL:
         return None
     return Reason.UNHEALTHY, "a card of it is in a critical state; `daalu agents show` says which and why"
