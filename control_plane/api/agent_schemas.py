@@ -84,6 +84,9 @@ class AgentSummary(Response):
     health: str
     engine: EngineResponse | None
     desired_model_id: str | None
+    # Wanted of it: no new call at all; no new call of a pool.
+    drained: bool
+    pool_paused: bool
     # What is wrong, in words, by the part of the work that it stops.
     problems: dict[str, str]
 
@@ -178,6 +181,8 @@ def _summary(row: Agent, tenant_name: str, status: AgentStatus | None) -> dict[s
         "health": status.health.health if status else Health.UNKNOWN,
         "engine": engine,
         "desired_model_id": status.desired_model_id if status else None,
+        "drained": row.drained,
+        "pool_paused": row.pool_paused,
         "problems": dict(status.problems) if status else {},
     }
 

@@ -35,6 +35,10 @@ class Fleet(Protocol):
 
     async def deploy(self, agent_id: AgentId, model_id: str | None, actor: str) -> None: ...
 
+    async def set_drained(self, agent_id: AgentId, actor: str, *, drained: bool) -> None: ...
+
+    async def set_pool_paused(self, agent_id: AgentId, actor: str, *, paused: bool) -> None: ...
+
 
 def agent_routes(
     store: Store,
@@ -93,6 +97,26 @@ def agent_routes(
     @routes.post("/agents/{agent}/stop", status_code=202)
     async def stop(agent: str) -> AgentDetail:
         await fleet.deploy(await identified(agent), None, OPERATOR)
+        return await shown(agent)
+
+    @routes.post("/agents/{agent}/drain", status_code=202)
+    async def drain(agent: str) -> AgentDetail:
+        await fleet.set_drained(await identified(agent), OPERATOR, drained=True)
+        return await shown(agent)
+
+    @routes.post("/agents/{agent}/resume", status_code=202)
+    async def resume(agent: str) -> AgentDetail:
+        await fleet.set_drained(await identified(agent), OPERATOR, drained=False)
+        return await shown(agent)
+
+    @routes.post("/agents/{agent}/pause-pool")
+    async def pause_pool(agent: str) -> AgentDetail:
+        await fleet.set_pool_paused(await identified(agent), OPERATOR, paused=True)
+        return await shown(agent)
+
+    @routes.post("/agents/{agent}/resume-pool")
+    async def resume_pool(agent: str) -> AgentDetail:
+        await fleet.set_pool_paused(await identified(agent), OPERATOR, paused=False)
         return await shown(agent)
 
     return routes

@@ -26,6 +26,8 @@ def print_agent(agent: dict[str, Any]) -> None:
             ("clock", _clock(agent["clock_offset_ms"])),
             ("host", _host(host) if host else None),
             ("health of cards", agent["health"]),
+            ("drained", "yes: it takes no new calls" if agent["drained"] else None),
+            ("pool work", "paused: own calls only" if agent["pool_paused"] else None),
             ("last 30 days", _reliability(agent["reliability"])),
             *[(f"problem: {part}", words) for part, words in agent["problems"].items()],
         ]

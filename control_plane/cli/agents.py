@@ -143,3 +143,44 @@ def revoke(
         print_json(shown)
     else:
         print(f"revoked {shown['id']} ({shown['name']})")
+
+
+@app.command()
+def drain(agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+    """Takes no new call on an agent, whoever's, until `resume`; calls in flight end."""
+    shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/drain")
+    _say(shown, "takes no new calls; calls in flight end", as_json=as_json)
+
+
+@app.command()
+def resume(
+    agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
+    """Takes calls again after `drain`."""
+    shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/resume")
+    _say(shown, "takes calls again", as_json=as_json)
+
+
+@app.command()
+def pause_pool(
+    agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
+    """Takes no new call of a pool on an agent, until `resume-pool`; its owner's own calls go on."""
+    shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/pause-pool")
+    _say(shown, "takes no new calls of pools; its owner's own go on", as_json=as_json)
+
+
+@app.command()
+def resume_pool(
+    agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
+    """Takes calls of pools again after `pause-pool`."""
+    shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/resume-pool")
+    _say(shown, "takes calls of pools again", as_json=as_json)
+
+
+def _say(shown: dict[str, str], words: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(shown)
+    else:
+        print(f"{shown['name']} {words}")

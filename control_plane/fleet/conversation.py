@@ -14,7 +14,7 @@ from daalu_wire.v1.agent_pb2_grpc import AgentServiceStub
 from sqlalchemy.exc import SQLAlchemyError
 
 from control_plane.catalogue import Catalogue
-from control_plane.fleet import deployment
+from control_plane.fleet import deployment, draining
 from control_plane.fleet.backoff import Backoff
 from control_plane.fleet.deployment import Deploy, Nothing, Order, Reference, Situation, Stop
 from control_plane.fleet.dial import CertificateAuthority, Dialler, in_words
@@ -94,6 +94,7 @@ class Conversation:
             running = [
                 tasks.create_task(self._repeat("receipts", self._receipts)),
                 tasks.create_task(self._repeat("deployment", self._deployment)),
+                tasks.create_task(self._repeat("draining", self._draining)),
                 tasks.create_task(self._repeat("renewal", self._renewal)),
                 tasks.create_task(self._repeat("ticket keys", self._ticket_keys)),
             ]
@@ -190,6 +191,19 @@ class Conversation:
             if situation is not None:
                 await self._take(situation)
             await self._state.news.wait()
+
+    async def _draining(self) -> None:
+        while True:
+            self._state.drain_news.clear()
+            if self._state.sample is not None:
+                phase = self._state.sample.engine.phase
+                match draining.ask(phase, drained=self._state.facts.drained):
+                    case draining.Ask.DRAIN:
+                        await self._stub.Drain(agent_pb2.DrainRequest(), timeout=CALL_TIMEOUT_S)
+                    case draining.Ask.RESUME:
+                        await self._stub.Resume(agent_pb2.ResumeRequest(), timeout=CALL_TIMEOUT_S)
+                self._state.problem("draining", None)
+            await self._state.drain_news.wait()
 
     def _situation(self) -> Situation | None:
         state = self._state

@@ -31,6 +31,9 @@ class AgentFacts:
     certificate_expires_unix_ms: int
     ticket_key_generation: int
     desired: Desired
+    # Wishes that hold until they are taken back: no new call at all; no new call of a pool.
+    drained: bool = False
+    pool_paused: bool = False
 
     @property
     def rpc_target(self) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from control_plane.access import Invalid, Unknown
 from control_plane.catalogue import CardClass, CardClasses, Catalogue
 from control_plane.fleet import orders
-from control_plane.fleet.conversation import CALL_TIMEOUT_S, Parts, stub_of
+from control_plane.fleet.conversation import Parts, stub_of
 from control_plane.fleet.dial import CertificateAuthority, Dialler
 from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.link import AgentLink
@@ -131,19 +131,21 @@ class Fleet:
             lambda session: orders.rotate_ticket_key(session, agent_id=agent_id, actor=actor)
         )
 
-    async def drain(self, agent_id: AgentId) -> int:
-        """Takes the engine out of use for new calls; returns how many still run.
+    async def set_drained(self, agent_id: AgentId, actor: str, *, drained: bool) -> None:
+        """Whether an agent takes no new call, whoever's; for good, until the other is wanted.
 
-        Raises Unknown, NotConnected, and grpc.aio.AioRpcError with the agent's own refusal.
+        Calls in flight go on. In force in the router at once, also where the agent cannot be reached.
+        Raises Unknown, and Invalid for a revoked agent.
         """
-        stub = stub_of(self._connected(agent_id))
-        answer = await stub.Drain(agent_pb2.DrainRequest(), timeout=CALL_TIMEOUT_S)
-        return answer.running_calls
+        await self._store.write(
+            lambda session: orders.set_drained(session, agent_id=agent_id, drained=drained, actor=actor)
+        )
 
-    async def resume(self, agent_id: AgentId) -> None:
-        """Undoes `drain`. Raises what that raises."""
-        stub = stub_of(self._connected(agent_id))
-        await stub.Resume(agent_pb2.ResumeRequest(), timeout=CALL_TIMEOUT_S)
+    async def set_pool_paused(self, agent_id: AgentId, actor: str, *, paused: bool) -> None:
+        """Whether an agent takes no new call of a pool; its owner's own calls go on. As `set_drained`."""
+        await self._store.write(
+            lambda session: orders.set_pool_paused(session, agent_id=agent_id, paused=paused, actor=actor)
+        )
 
     def diagnose(self, agent_id: AgentId) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
         """Has the agent look its host over. Raises Unknown and NotConnected at once; what it gives raises

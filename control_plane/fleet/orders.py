@@ -48,6 +48,31 @@ def want_model(session: Session, *, agent_id: str, model_id: str | None, actor: 
     announce(session, ChangeKind.DEPLOYMENT, agent_id)
 
 
+def set_drained(session: Session, *, agent_id: str, drained: bool, actor: str) -> None:
+    """Wants an agent to take no new call, or to take calls again. The same wish again changes nothing.
+
+    Raises Unknown, and Invalid for a revoked agent.
+    """
+    agent = _live_agent(session, agent_id)
+    if agent.drained != drained:
+        agent.drained = drained
+        _note(session, agent, actor, "agent.drained" if drained else "agent.resumed")
+
+
+def set_pool_paused(session: Session, *, agent_id: str, paused: bool, actor: str) -> None:
+    """As `set_drained`, for the calls of pools only."""
+    agent = _live_agent(session, agent_id)
+    if agent.pool_paused != paused:
+        agent.pool_paused = paused
+        _note(session, agent, actor, "agent.pool_paused" if paused else "agent.pool_resumed")
+
+
+def _note(session: Session, agent: Agent, actor: str, action: str) -> None:
+    session.add(agent)
+    audit(session, actor=actor, action=action, subject=agent.id, tenant_id=agent.tenant_id)
+    announce(session, ChangeKind.AGENT, agent.id)
+
+
 def rotate_ticket_key(session: Session, *, agent_id: str, actor: str) -> int:
     """Moves an agent to its next ticket key and returns its generation.
 

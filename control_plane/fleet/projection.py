@@ -26,6 +26,8 @@ def agent_view(
         engine=_engine_view(sample.engine) if sample is not None else None,
         simulated=sample is not None and _simulated(sample),
         health=health,
+        drained=facts.drained,
+        pool_paused=facts.pool_paused,
     )
 
 

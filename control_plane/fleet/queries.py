@@ -47,4 +47,6 @@ def _facts(agent: Agent, deployment: Deployment | None) -> AgentFacts:
         desired=Desired(deployment.model_id or None, deployment.changed_unix_ms)
         if deployment
         else Desired(None, 0),
+        drained=agent.drained,
+        pool_paused=agent.pool_paused,
     )

@@ -53,6 +53,8 @@ class AgentState:
         self.liveness_changed = asyncio.Event()
         # Set when a sample came or what is wanted changed, for whoever compares the two.
         self.news = asyncio.Event()
+        # As `news`, for whoever compares whether it is drained: each waiter clears its own.
+        self.drain_news = asyncio.Event()
         # Set when the store's row changed.
         self.facts_changed = asyncio.Event()
         self.health = AgentHealth()
@@ -81,6 +83,7 @@ class AgentState:
             self.facts = facts
             self.facts_changed.set()
             self.news.set()
+            self.drain_news.set()
             self._tell()
 
     def hear(self, sample: agent_pb2.TelemetrySample, now_s: float) -> None:
@@ -93,6 +96,7 @@ class AgentState:
         if not self._closed:
             self._record.sampled(self.facts, sample, self._heard_unix_ms)
         self.news.set()
+        self.drain_news.set()
 
     def probed(self, now_s: float) -> None:
         self._problems.pop("probe", None)

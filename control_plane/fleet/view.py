@@ -46,6 +46,9 @@ class AgentView:
     simulated: bool
     # Of its worst card; on a critical one no pool call is placed.
     health: Health = Health.UNKNOWN
+    # What is wanted of it, in force here before the agent has heard of it.
+    drained: bool = False
+    pool_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

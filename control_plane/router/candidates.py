@@ -26,6 +26,7 @@ class Reason(StrEnum):
     CONTEXT_TOO_SMALL = "context_too_small"
     QUEUE_FULL = "queue_full"
     UNHEALTHY = "unhealthy"
+    POOL_PAUSED = "pool_paused"
     BREAKER_OPEN = "breaker_open"
     NOT_TEXT = "not_text"
     # Of a pool's cards.

@@ -25,6 +25,7 @@ def is_reachable(agent: AgentView) -> bool:
         and agent.engine is not None
         and agent.engine.ready
         and not agent.engine.draining
+        and not agent.drained
     )
 
 
@@ -81,10 +82,15 @@ def pool_obstacle(call: CallFacts, agent: AgentView, world: World, *, operator_r
 
 
 def unhealthy(agent: AgentView) -> Obstacle | None:
-    """Why no pool call may be placed on this agent for its cards' sake; None: nothing of that kind.
+    """Why no pool call may be placed on this agent, for its owner's wish or its cards' sake; None: neither.
 
     Its owner's own calls are still served there: whether they are is the owner's to decide.
     """
+    if agent.pool_paused:
+        return (
+            Reason.POOL_PAUSED,
+            "its owner has paused pool work on it; `daalu agents resume-pool` ends that",
+        )
     if agent.health is not Health.CRITICAL:
         return None
     return Reason.UNHEALTHY, "a card of it is in a critical state; `daalu agents show` says which and why"
@@ -100,7 +106,7 @@ def _obstacle(call: CallFacts, agent: AgentView, world: World) -> Obstacle | Non
         return Reason.OUT_OF_REACH, "it has not been heard of since the control plane started"
     if agent.liveness is Liveness.OUT:
         return Reason.OUT_OF_REACH, "it has not been heard of for 15 s or more"
-    if engine.draining:
+    if engine.draining or agent.drained:
         return Reason.DRAINING, "it is being drained: calls in flight end, new ones are not taken"
     if not engine.ready:
         return Reason.NOT_READY, engine.detail or "its engine is not ready"

@@ -6,7 +6,7 @@ Unix epoch in UTC (`*_unix_ms`), so that SQLite and PostgreSQL store and compare
 
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, Text, UniqueConstraint, false
 from sqlmodel import Field, SQLModel
 
 
@@ -156,6 +156,9 @@ class Agent(SQLModel, table=True):
     ticket_key_generation: int = 1
     # Receipts up to this sequence number are stored here.
     receipts_acknowledged: int = Field(default=0, sa_column=big())
+    # Wishes that hold until they are taken back: no new call at all; no new call of a pool.
+    drained: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    pool_paused: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     agent_version: str
     created_unix_ms: int = Field(sa_column=ms())
     revoked_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))

@@ -152,11 +152,15 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
     async def Drain(  # noqa: N802
         self, request: agent_pb2.DrainRequest, context: Context
     ) -> agent_pb2.DrainResponse:
+        self.calls.append("Drain")
+        self.behaviour.engine.phase = agent_pb2.ENGINE_PHASE_DRAINING
         return agent_pb2.DrainResponse(running_calls=3)
 
     async def Resume(  # noqa: N802
         self, request: agent_pb2.ResumeRequest, context: Context
     ) -> agent_pb2.ResumeResponse:
+        self.calls.append("Resume")
+        self.behaviour.engine.phase = agent_pb2.ENGINE_PHASE_READY
         return agent_pb2.ResumeResponse()
 
     async def InstallTicketKeys(  # noqa: N802

@@ -83,6 +83,28 @@ async def test_an_agent_that_already_serves_the_wanted_model_is_left_alone(
         assert agent.deployed == ["tiny"]
 
 
+async def test_a_drained_agent_stays_so_over_restarts_of_either_side_until_it_is_resumed(
+    store: Store, authority: ShortLivedAuthority, catalogue: Catalogue
+) -> None:
+    async with new_scripted_agent(authority) as agent:
+        _knows(agent, catalogue)
+        agent_id = await enrol(store, agent)
+        async with running(new_fleet(store, authority, catalogue)) as fleet:
+            await fleet.deploy(agent_id, "tiny", "test")
+            await eventually(lambda: agent.behaviour.engine.phase == agent_pb2.ENGINE_PHASE_READY)
+            await fleet.set_drained(agent_id, "test", drained=True)
+            await eventually(lambda: fleet.view.by_id[agent_id].drained)
+            await eventually(lambda: agent.behaviour.engine.phase == agent_pb2.ENGINE_PHASE_DRAINING)
+        # The agent takes calls again meanwhile, as it does after a deployment.
+        agent.behaviour.engine.phase = agent_pb2.ENGINE_PHASE_READY
+        async with running(new_fleet(store, authority, catalogue)) as fleet:
+            await eventually(lambda: agent.behaviour.engine.phase == agent_pb2.ENGINE_PHASE_DRAINING)
+            await fleet.set_drained(agent_id, "test", drained=False)
+            await eventually(lambda: agent.behaviour.engine.phase == agent_pb2.ENGINE_PHASE_READY)
+            assert not fleet.view.by_id[agent_id].drained
+    assert agent.deployed == ["tiny"]
+
+
 async def test_a_failed_deployment_is_asked_for_again_only_when_somebody_wants_it_again(
     store: Store, authority: ShortLivedAuthority, catalogue: Catalogue
 ) -> None:

@@ -178,14 +178,6 @@ async def test_an_agent_without_a_tunnel_is_not_dialled_unless_that_is_allowed(
         assert agent.calls == []
 
 
-async def test_a_drain_reaches_the_agent(store: Store, authority: ShortLivedAuthority) -> None:
-    async with new_scripted_agent(authority) as agent, running(new_fleet(store, authority)) as fleet:
-        agent_id = await enrol(store, agent)
-        await eventually(lambda: _live(fleet.view) == {agent_id})
-        assert await fleet.drain(agent_id) == 3
-        await fleet.resume(agent_id)
-
-
 async def test_the_products_own_authority_opens_a_link_over_ipv6(store: Store, tmp_path: Path) -> None:
     authority = Authority.create(tmp_path / "authority")
     async with new_scripted_agent(authority, "::1") as agent, running(new_fleet(store, authority)) as fleet:

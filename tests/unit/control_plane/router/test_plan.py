@@ -136,6 +136,12 @@ def test_the_size_of_the_fleet_costs_a_plan_nothing() -> None:
     assert len(plan(CALL, US, World(FleetView(_Unwalkable(), own))).candidates) == 1
 
 
+def test_a_card_paused_for_pools_still_serves_its_owner_and_a_drained_one_nobody() -> None:
+    for changes, served in (({"pool_paused": True}, 1), ({"drained": True}, 0)):
+        own = {TenantId(TENANT): (agent_view("a", **changes),)}
+        assert len(plan(CALL, US, World(FleetView({}, own))).candidates) == served
+
+
 def test_a_critical_card_is_left_out_for_the_pool_with_a_reason() -> None:
     left = unhealthy(agent_view("a", health=Health.CRITICAL))
     assert left is not None

@@ -148,7 +148,9 @@ def left_out(agent: AgentView, *, operator_run: bool = False, **world: Any) -> L
         ({"engine": engine_view(ready=False)}, Reason.NOT_READY),
         ({"engine": engine_view(draining=True)}, Reason.DRAINING),
         ({"engine": engine_view(context_tokens=0)}, Reason.CONTEXT_TOO_SMALL),
+        ({"drained": True}, Reason.DRAINING),
         ({"health": Health.CRITICAL}, Reason.UNHEALTHY),
+        ({"pool_paused": True}, Reason.POOL_PAUSED),
         ({"engine": engine_view(running_calls=16)}, Reason.NO_ROOM),
         # Somebody waits: spare capacity is what nobody waits for.
         ({"engine": engine_view(waiting_calls=1)}, Reason.NO_ROOM),
