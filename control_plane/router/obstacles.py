@@ -89,7 +89,7 @@ def unhealthy(agent: AgentView) -> Obstacle | None:
     if agent.pool_paused:
         return (
             Reason.POOL_PAUSED,
-            "its owner has paused pool work on it; `daalu agents resume-pool` ends that",
+            "pool work on it is paused; `daalu agents resume-pool` ends that",
         )
     if agent.health is not Health.CRITICAL:
         return None
