@@ -35,8 +35,9 @@ class AgentConfig:
     state: Path = Path("/var/lib/daalu-agent")
     # The tunnel's network interface; unique on the machine.
     interface: str = "daalu-agent"
-    # Told to the control plane at enrolment; afterwards the enrolled ports hold.
+    # The daemon's TCP port, told to the control plane at enrolment; afterwards the enrolled one holds.
     rpc_port: int = 7443
+    # The engine's TCP port; the same holds for it.
     engine_port: int = 7400
     # The Python of the engine's own environment.
     engine_python: Path = Path("/opt/daalu-agent/engine/bin/python")
@@ -46,6 +47,7 @@ class AgentConfig:
     catalogue: Path | None = None
     # Report a made-up card of this name in place of real ones; it is labelled simulated everywhere.
     simulated_card: str | None = None
+    # The least that the daemon logs.
     log_level: str = "info"
     # Added to the engine's environment, e.g. VLLM_CPU_KVCACHE_SPACE=1.
     engine_environment: Mapping[str, str] = field(default_factory=dict)

@@ -102,18 +102,21 @@ class DataDirectory:
 class Settings:
     """What `daalu init` wrote to config.toml, with the flags and environment of this start on top."""
 
+    # Where everything in docs/architecture.md lies.
     data: Path
     # SQLAlchemy form: sqlite:////var/lib/daalu/daalu.db or postgresql+psycopg://user@host/name
     database_url: str
     # Where agents and clients reach `listen` from outside, e.g. https://control.example:8443
     public_url: str
+    # The TCP address of HTTPS, host:port or [address]:port.
     listen: Address
-    # Plain HTTP on loopback; None: off.
+    # Plain HTTP, on loopback only; off where it is written as none.
     listen_plain: Address | None
     # Where agents reach the hub from outside, host and UDP port, e.g. control.example:51820
     hub_endpoint: str
+    # The UDP port that the hub listens on.
     hub_port: int
-    # At most 15 characters, unique on the machine.
+    # The name of the hub's WireGuard interface, at most 15 characters, unique on the machine.
     hub_interface: str
     # Accept agents without a tunnel, on loopback only.
     allow_direct: bool
@@ -125,7 +128,8 @@ class Settings:
     artifacts: Path | None = None
     # The vendors of the external tier; None: vendors.toml in the data directory, where it is there.
     vendors: Path | None = None
-    # The Python of an environment with vLLM in it, for load tests; None: there are none.
+    # The Python of an environment with vLLM in it, for load tests, which need `catalogue` too; None: no load
+    # tests.
     load_client: Path | None = None
 
     @property
