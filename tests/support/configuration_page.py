@@ -22,8 +22,8 @@ where it is stale. What lies where, ports and protocols are in [architecture.md]
 ## The control plane
 
 `daalu init` writes `config.toml` to the data directory (`--data`, `DAALU_DATA`, default `{data}`) and
-never changes it again: edit it there and restart. `daalu serve` and `daalu hub` read it at their start; a flag
-replaces what it says for that start alone. A name that is not below stops the start.
+never changes it again: edit it there and restart. `daalu serve` and `daalu hub` read it at their start; a
+flag replaces what it says for that start alone. A name that is not below stops the start.
 
 """
 BETWEEN = """
@@ -86,9 +86,10 @@ def _default(option: Any, default: object, *, required: bool) -> str:
         return told[1]
     if required:
         return "must be given to `daalu init`"
-    if default is None:
-        return "not set"
-    return "false" if option and option.is_flag else str(default)
+    if option and option.is_flag:
+        return "false"
+    # What has no default and may be left out is None where it was.
+    return "not set" if default in (None, MISSING) else str(default)
 
 
 def _other_flags() -> Iterator[tuple[str, ...]]:
