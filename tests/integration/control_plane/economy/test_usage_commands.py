@@ -135,26 +135,30 @@ def test_figures_of_calls_are_those_of_calls_that_were_made(plane: ControlPlane)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "ids"),
+    ("query", "ids"),
     [
-        (["--status", "429"], ["call-4"]),
-        (["--outcome", "complete", "--limit", "2"], ["call-3", "call-2"]),
-        (["--outcome", "complete", "--before", "call-2"], ["call-1"]),
-        (["--tier", "own", "--model", "tiny"], ["call-3", "call-2"]),
-        (["--key", "key-provider"], []),
-        (["--id", "call-4"], ["call-4"]),
-        (["--id", "%"], []),
-        (["--since", "2026-11-10", "--until", "2026-11-10"], ["call-4", "call-3", "call-2", "call-1"]),
-        (["--since", "2026-11-11", "--until", "2026-11-12"], []),
-        (["--tenant", "provider"], []),
+        ("status=429", ["call-4"]),
+        ("outcome=complete&limit=2", ["call-3", "call-2"]),
+        ("outcome=complete&before=call-2", ["call-1"]),
+        ("tier=own&model=tiny", ["call-3", "call-2"]),
+        ("key=key-provider", []),
+        ("starts=call-4", ["call-4"]),
+        ("starts=%25", []),
+        ("since=2026-11-10&until=2026-11-10", ["call-4", "call-3", "call-2", "call-1"]),
+        ("since=2026-11-11&until=2026-11-12", []),
+        ("tenant=provider", []),
     ],
 )
-def test_calls_are_found_by_what_is_known_of_them(
-    plane: ControlPlane, arguments: list[str], ids: list[str]
-) -> None:
-    assert [each["id"] for each in _json(plane, "calls", "list", *arguments)] == ids
-    page = _page(plane, "calls", "list", *arguments)
-    assert all(each in page for each in ids) if ids else page == "no calls\n"
+def test_calls_are_found_by_what_is_known_of_them(plane: ControlPlane, query: str, ids: list[str]) -> None:
+    assert [each["id"] for each in _get(plane, f"calls?{query}").json()] == ids
+
+
+def test_the_command_searches_by_all_of_it_at_once(plane: ControlPlane) -> None:
+    wanted = ("--tenant", "consumer", "--key", "key-consumer", "--model", "tiny", "--status", "200")
+    wanted += ("--tier", "own", "--outcome", "complete", "--id", "call-", "--before", "call-3", *_RANGE)
+    assert [each["id"] for each in _json(plane, "calls", "list", *wanted)] == ["call-2"]
+    assert "call-2" in _page(plane, "calls", "list", *wanted)
+    assert _page(plane, "calls", "list", *wanted[:-4], "--since", "2026-11-20") == "no calls\n"
 
 
 @pytest.mark.parametrize(
