@@ -26,6 +26,7 @@ from control_plane.api.offers import offer_routes
 from control_plane.api.pins import pin_routes
 from control_plane.api.providers import provider_routes
 from control_plane.api.telemetry import telemetry_routes
+from control_plane.api.usage import usage_routes
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.identifiers import AgentId
 from control_plane.install import Installation, artifact_routes
@@ -87,6 +88,7 @@ def build_api(parts: ApiParts) -> Application:
         economy_routes(parts.store, change),
         pin_routes(parts.store, change),
         ledger_routes(parts.store),
+        usage_routes(parts.store),
         provider_routes(parts.store),
     ):
         application.include_router(routes, prefix="/api/v1")
