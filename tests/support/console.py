@@ -8,7 +8,7 @@ import httpx2
 
 from tests.support.control_plane import ControlPlane
 
-PASSWORD = "seven quiet herons wade"  # noqa: S105 - of tests
+PASSWORD = "seven quiet herons wade"
 
 
 @dataclass(frozen=True, slots=True)
