@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 WIDTH = 320
 HEIGHT = 96
+HEADROOM = 1.15
 _TOP = 6
 _BOTTOM = 80
 
@@ -33,10 +34,11 @@ def chart(
     marks_unix_ms: Sequence[int] = (),
     ceiling: float | None = None,
 ) -> Chart:
-    """From 0 to `ceiling`, or to what is most where that is not known or less."""
+    """From 0 to `ceiling`, or to above what is most where that is not known or less."""
     begin, end = span
     known = [value for value in values if value is not None]
-    top = max([ceiling or 0.0, *known, 1.0])
+    # Some air above the most, so that a level line is no border.
+    top = max(ceiling or 0.0, HEADROOM * max(known, default=0.0), 1.0)
 
     def x(moment: int) -> float:
         return round((moment - begin) / (end - begin) * WIDTH, 1)

@@ -97,7 +97,13 @@ class FactoryParts:
     async def page(self, viewer: Viewer, wish: Wish) -> dict[str, Any]:
         """Everything, the live parts as they are now; and what the forms need."""
         agent, every = await self.find(viewer.tenant_id, wish)
-        forms: dict[str, Any] = {"offers": [], "lent_to": None, "pools": [], "desired": None}
+        forms: dict[str, Any] = {
+            "offers": [],
+            "lent_to": None,
+            "pools": [],
+            "desired": None,
+            "simulated": False,
+        }
         if agent is not None:
             agent_id = AgentId(agent.id)
             status = self._parts.fleet.status(agent_id)
@@ -105,6 +111,10 @@ class FactoryParts:
                 [entry.model for entry in self._parts.catalogue], status.inventory if status else None
             )
             forms["offers"] = sorted(found, key=lambda offer: (not offer.fits, offer.model.model_id))
+            # The engine of a simulated card runs on the processor: there no model is refused.
+            forms["simulated"] = status is not None and any(
+                card.simulated for card in (status.inventory.cards if status.inventory else ())
+            )
             forms["desired"] = status.desired_model_id if status else None
 
             def query(session: Session) -> tuple[str | None, list[str]]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from control_plane.access import Unknown
+
 logger = logging.getLogger(__name__)
 
 # Together with an agent's sample every 2 s: a reading is on the page within 5 s.
@@ -18,6 +20,7 @@ QUIET_S = 10.0
 MAX_STREAMS = 500
 MAX_STREAMS_PER_VIEWER = 20
 
+_OVER = b"event: over\ndata: \n\n"
 Parts = dict[str, str]
 Render = Callable[[], Awaitable[Parts]]
 
@@ -29,6 +32,8 @@ class _Feed:
     latest: Parts = field(default_factory=dict)
     version: int = 0
     viewers: int = 0
+    # There is nothing to look at any more.
+    is_over: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = None
 
@@ -88,12 +93,16 @@ class Feeds:
         version, shown = -1, Parts()
         look_again_at = loop.time() + QUIET_S
         while not self._closing.is_set():
+            # Taken before the look: what changes during a yield is seen at the next turn.
+            changed = feed.changed
+            if feed.is_over:
+                yield _OVER
+                return
             if feed.version not in (0, version):
                 version = feed.version
                 fresh = {name: html for name, html in feed.latest.items() if shown.get(name) != html}
                 shown = feed.latest
                 yield b"data: " + json.dumps(fresh).encode() + b"\n\n"
-            changed = feed.changed
             try:
                 async with asyncio.timeout_at(look_again_at):
                     await changed.wait()
@@ -101,7 +110,7 @@ class Feeds:
                 look_again_at = loop.time() + QUIET_S
                 if not await is_good():
                     # The browser loads the page again, and is asked to sign in.
-                    yield b"event: over\ndata: \n\n"
+                    yield _OVER
                     return
                 yield b": still here\n\n"
 
@@ -110,6 +119,11 @@ async def _follow(feed: _Feed, render: Render) -> None:
     while True:
         try:
             parts = await render()
+        except Unknown:
+            # What was looked at is gone; the page is loaded again, and says so.
+            feed.is_over = True
+            feed.changed.set()
+            return
         except SQLAlchemyError:
             # What is shown stays, with its times; the log says why.
             logger.exception("a page could not be rendered, trying again in %s s", EVERY_S)

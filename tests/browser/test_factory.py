@@ -13,7 +13,7 @@ expect.set_options(timeout=PATIENCE_MS)
 
 def _live(page: Page) -> None:
     """Until the host was heard and its figures are on the page."""
-    expect(page.locator("[data-part=head]").get_by_text("live", exact=True)).to_be_visible()
+    expect(page.locator("[data-part=head] .state.good", has_text="live")).to_be_visible()
 
 
 def test_an_owner_sees_its_card_and_what_is_not_available(signed_in: Open) -> None:
@@ -61,7 +61,7 @@ def test_an_owner_deploys_a_model_that_fits(signed_in: Open, world: ConsoleWorld
     page = signed_in("owner")
     _live(page)
     page.get_by_role("button", name="Deploy ").first.click()
-    expect(page.locator(".models .badge")).to_have_text("deployed")
+    expect(page.locator(".models .badge", has_text="deployed")).to_be_visible()
 
 
 def test_an_owner_lends_its_card_and_takes_it_back(signed_in: Open) -> None:

@@ -1,6 +1,7 @@
 """A control plane whose tenants have every role, with scripted agents of simulated cards that it hears."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -37,9 +38,12 @@ from tests.support.console import PASSWORD
 from tests.support.control_plane import ControlPlane, initialised, serving
 from tests.support.fleet import enrol, new_scripted_agent
 from tests.support.fleet_agent import Behaviour, ScriptedAgent
-from tests.support.telemetry import card_sample
+from tests.support.telemetry import agent_facts, card_sample, record
+from tests.support.telemetry import sample as telemetry_sample
 
 GIB = 1024**3
+HISTORY_S = 3_900
+HISTORY_STEP_S = 10
 ROLES = ("owner", "provider", "consumer", "none")
 TENANTS = {
     "owner": "Acme Robotics",
@@ -104,6 +108,8 @@ def console_world(directory: Path) -> Iterator[ConsoleWorld]:
 
     agents = {role: _on(loop, join(role)) for role in HOSTS}
     store.write_now(lambda session: _economy(session, tenants, agents["provider"].agent_id))
+    for role, agent in agents.items():
+        _remember(DataDirectory(plane.data).telemetry, tenants[role].id, agent)
     try:
         with serving(plane):
             yield ConsoleWorld(plane, agents, loop)
@@ -180,6 +186,26 @@ def _call(
         error_code=code,
         decision="{}",
     )
+
+
+def _remember(path: Path, tenant_id: str, agent: ScriptedAgent) -> None:
+    """An hour of history: a card that works in waves, and was once too warm."""
+    card, now = agent.behaviour.card_samples[0], unix_ms()
+    heard = []
+    for second in range(-HISTORY_S, -HISTORY_STEP_S, HISTORY_STEP_S):
+        load = max(0.0, math.sin(second / 300)) ** 0.5
+        sampled = agent_pb2.CardSample()
+        sampled.CopyFrom(card)
+        sampled.temperature_celsius.value = round(42 + 36 * load)
+        sampled.utilisation_percent.value = round(96 * load)
+        sampled.power_watts.value = round(12 + 55 * load)
+        sampled.clock_graphics_mhz.value = round(900 + 900 * load)
+        if -1_260 < second < -1_200:
+            sampled.throttle.value.reasons.append(agent_pb2.THROTTLE_REASON_HARDWARE_THERMAL)
+        else:
+            sampled.throttle.value.SetInParent()
+        heard.append((now + second * 1000, telemetry_sample(sampled, engine=agent.behaviour.engine)))
+    record(path, *heard, facts=agent_facts(agent.agent_id, tenant_id))
 
 
 def _script(behaviour: Behaviour, uuid: str) -> None:
