@@ -3,11 +3,11 @@
 import asyncio
 import math
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from daalu_wire.v1 import agent_pb2
 from sqlmodel import Session
@@ -40,6 +40,8 @@ from tests.support.fleet import enrol, new_scripted_agent
 from tests.support.fleet_agent import Behaviour, ScriptedAgent
 from tests.support.telemetry import agent_facts, card_sample, record
 from tests.support.telemetry import sample as telemetry_sample
+
+T = TypeVar("T")
 
 GIB = 1024**3
 HISTORY_S = 3_900
@@ -122,9 +124,8 @@ def console_world(directory: Path) -> Iterator[ConsoleWorld]:
         store.close()
 
 
-def _on(loop: asyncio.AbstractEventLoop, work: "asyncio._CoroutineLike[ScriptedAgent]") -> ScriptedAgent:
-    future: Future[ScriptedAgent] = asyncio.run_coroutine_threadsafe(work, loop)
-    return future.result(30)
+def _on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run_coroutine_threadsafe(work, loop).result(30)
 
 
 def _people(session: Session) -> dict[str, Tenant]:
