@@ -18,6 +18,7 @@ from control_plane.console.queries import (
     agent_of,
     agents_of,
     call_figures,
+    desired_model,
     has_served,
     lent_to,
     newest_invite,
@@ -115,12 +116,16 @@ class FactoryParts:
             forms["simulated"] = status is not None and any(
                 card.simulated for card in (status.inventory.cards if status.inventory else ())
             )
-            forms["desired"] = status.desired_model_id if status else None
 
-            def query(session: Session) -> tuple[str | None, list[str]]:
-                return lent_to(session, viewer.tenant_id, agent_id), provider_pools(session)
+            def query(session: Session) -> dict[str, Any]:
+                return {
+                    "lent_to": lent_to(session, viewer.tenant_id, agent_id),
+                    "pools": provider_pools(session),
+                    # From the store: the fleet hears of a change a moment after it.
+                    "desired": desired_model(session, viewer.tenant_id, agent_id),
+                }
 
-            forms["lent_to"], forms["pools"] = await self._parts.store.read(query)
+            forms |= await self._parts.store.read(query)
         live = await self.renderer(viewer.tenant_id, wish)()
         return {
             "live": live,

@@ -17,7 +17,7 @@ from control_plane.store.economy_tables import (
     Subscription,
     UsageRecord,
 )
-from control_plane.store.tables import Agent, Call, CallOutcome, Invite
+from control_plane.store.tables import Agent, Call, CallOutcome, Deployment, Invite
 
 HOUR_MS = 3_600_000
 # The newest calls that latencies are worked out from.
@@ -52,6 +52,16 @@ def lent_to(session: Session, tenant_id: TenantId, agent_id: AgentId) -> str | N
         )
     )
     return session.exec(query).first()
+
+
+def desired_model(session: Session, tenant_id: TenantId, agent_id: AgentId) -> str | None:
+    """The model that it is wanted to serve, by id."""
+    query = (
+        select(Deployment.model_id)
+        .join(Agent, col(Agent.id) == col(Deployment.agent_id))
+        .where(Agent.tenant_id == tenant_id, Deployment.agent_id == agent_id)
+    )
+    return session.exec(query).first() or None
 
 
 def provider_pools(session: Session) -> list[str]:

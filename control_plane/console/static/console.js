@@ -21,7 +21,16 @@ function replace(name, html) {
   return true;
 }
 
+// A browser has six connections to a host, and an open page holds one: a hidden one lets go of it.
 function follow(live) {
+  const stream = { now: streamOf(live) };
+  document.addEventListener("visibilitychange", () => {
+    stream.now.close();
+    if (!document.hidden) stream.now = streamOf(live);
+  });
+}
+
+function streamOf(live) {
   const banner = document.getElementById("offline");
   const expected = new Set([...live.querySelectorAll("[data-part]")].map((each) => each.dataset.part));
   let isFirst = true;
@@ -38,6 +47,7 @@ function follow(live) {
     isFirst = false;
     for (const name of names) replace(name, parts[name]);
   };
+  return stream;
 }
 
 document.addEventListener("click", async (event) => {
