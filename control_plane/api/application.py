@@ -55,8 +55,11 @@ class ApiParts:
     revoke_agent: Callable[[AgentId, str], Awaitable[None]]
     refresh_access: RefreshAccess
     refresh_economy: Callable[[], Awaitable[None]]
+    public_url: str
     # Absent where no release is served: then an invite comes without a line that installs.
     installation: Installation | None = None
+    # The pages, where they are served.
+    console: APIRouter | None = None
 
 
 def build_api(parts: ApiParts) -> Application:
@@ -70,7 +73,7 @@ def build_api(parts: ApiParts) -> Application:
     translate_errors(application)
     change = Change(parts.store, parts.refresh_economy)
     for routes in (
-        access_routes(parts.store, parts.refresh_access),
+        access_routes(parts.store, parts.refresh_access, parts.public_url),
         agent_routes(
             parts.store,
             parts.fleet,
@@ -96,6 +99,8 @@ def build_api(parts: ApiParts) -> Application:
     metrics = metrics_routes(parts.store, parts.operator_token, parts.access, parts.metrics)
     application.include_router(metrics, include_in_schema=False)
     application.include_router(parts.enrolment, include_in_schema=False)
+    if parts.console is not None:
+        application.include_router(parts.console, include_in_schema=False)
     if parts.installation is not None:
         application.include_router(artifact_routes(parts.installation.release), include_in_schema=False)
     return Intake(application, parts.operator_token)
