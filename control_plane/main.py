@@ -72,7 +72,7 @@ class _Built:
     background: dict[str, Callable[[], Coroutine[Any, Any, None]]]
     before_listening: Callable[[], Awaitable[None]]
     # Ends what would go on for as long as its client likes.
-    before_stopping: Callable[[], None]
+    before_stopping: Callable[[], None] = lambda: None
 
 
 def serve(settings: Settings) -> None:

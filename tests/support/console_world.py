@@ -105,7 +105,13 @@ def console_world(directory: Path) -> Iterator[ConsoleWorld]:
         agent = new_scripted_agent(authority)
         _script(agent.behaviour, CARDS[role])
         await agent.start()
-        await enrol(store, agent, connection=Connection.DIRECT, tenant_id=tenants[role].id, name=HOSTS[role])
+        row = agent_row(agent, tenants[role].id, name=HOSTS[role], connection=Connection.DIRECT)
+
+        def unit(session: Session) -> None:
+            session.merge(row)
+            announce(session, ChangeKind.AGENT, agent.agent_id)
+
+        await store.write(unit)
         return agent
 
     agents = {role: _on(loop, join(role)) for role in HOSTS}
