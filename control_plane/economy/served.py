@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Integer, and_, case, func, literal_column
+from sqlalchemy import Integer, case, func, literal_column
 from sqlmodel import Session, col, select
 
 from control_plane.access import Invalid
 from control_plane.economy.span import Span
-from control_plane.economy.spending import MOST_ROWS
-from control_plane.store.economy_tables import LedgerTransaction, TransactionKind, UsageRecord
+from control_plane.economy.spending import MOST_ROWS, is_reversal_of
+from control_plane.store.economy_tables import LedgerTransaction, UsageRecord
 from control_plane.store.tables import Agent
 
 HOUR_MS = 3_600_000
@@ -49,10 +49,7 @@ def served(session: Session, span: Span, *, tenant_id: str | None = None) -> lis
         .select_from(UsageRecord)
         .join(
             LedgerTransaction,
-            and_(
-                col(LedgerTransaction.call_id) == col(UsageRecord.call_id),
-                col(LedgerTransaction.kind) == TransactionKind.REVERSAL,
-            ),
+            is_reversal_of(col(UsageRecord.call_id)),
             isouter=True,
         )
         .where(

@@ -76,10 +76,7 @@ def spending(
         .join(UsageRecord, col(UsageRecord.call_id) == col(Call.id))
         .join(
             LedgerTransaction,
-            and_(
-                col(LedgerTransaction.call_id) == col(Call.id),
-                col(LedgerTransaction.kind) == TransactionKind.REVERSAL,
-            ),
+            is_reversal_of(col(Call.id)),
             isouter=True,
         )
         .where(*calls_within(span, tenant_id))
@@ -112,6 +109,14 @@ def calls_within(span: Span, tenant_id: str | None) -> tuple[Any, ...]:
         whose.in_(select(Tenant.id)) if tenant_id is None else whose == tenant_id,
         col(Call.started_unix_ms) >= span.since_unix_ms,
         col(Call.started_unix_ms) < span.until_unix_ms,
+    )
+
+
+def is_reversal_of(call_id: Any) -> Any:
+    """A condition on LedgerTransaction; a call has at most one."""
+    return and_(
+        col(LedgerTransaction.call_id) == call_id,
+        col(LedgerTransaction.kind) == TransactionKind.REVERSAL,
     )
 
 

@@ -23,12 +23,13 @@ from control_plane.economy import (
 )
 from control_plane.enrolment import Authority
 from control_plane.identifiers import new_call_id
-from control_plane.store import Store, unix_ms
+from control_plane.store import Store, announce, unix_ms
 from control_plane.store.economy_tables import Billing, Overage, PoolKind
 from control_plane.store.tables import (
     Agent,
     Call,
     CallOutcome,
+    ChangeKind,
     Connection,
     Purpose,
     Tenant,
@@ -36,7 +37,7 @@ from control_plane.store.tables import (
 )
 from tests.support.console import PASSWORD
 from tests.support.control_plane import ControlPlane, initialised, serving
-from tests.support.fleet import new_scripted_agent
+from tests.support.fleet import agent_row, new_scripted_agent
 from tests.support.fleet_agent import Behaviour, ScriptedAgent
 from tests.support.telemetry import agent_facts, card_sample, record
 from tests.support.telemetry import sample as telemetry_sample

@@ -154,8 +154,10 @@ def test_calls_are_found_by_what_is_known_of_them(plane: ControlPlane, query: st
 
 
 def test_the_command_searches_by_all_of_it_at_once(plane: ControlPlane) -> None:
-    wanted = [*("--tenant", "consumer"), *("--key", "key-consumer"), *("--model", "tiny"), "--status", "200"]
-    wanted += ["--tier", "own", "--outcome", "complete", "--id", "call-", "--before", "call-3", *_RANGE]
+    wanted = [
+        *("--tenant", "consumer", "--key", "key-consumer", "--model", "tiny", "--status", "200"),
+        *("--tier", "own", "--outcome", "complete", "--id", "call-", "--before", "call-3", *_RANGE),
+    ]
     assert [each["id"] for each in _json(plane, "calls", "list", *wanted)] == ["call-2"]
     assert "call-2" in _page(plane, "calls", "list", *wanted)
     assert _page(plane, "calls", "list", *wanted[:-4], "--since", "2026-11-20") == "no calls\n"
