@@ -26,6 +26,7 @@ from control_plane.api import (
 )
 from control_plane.catalogue import CardClasses, Catalogue, Tokenizers, load_names
 from control_plane.config import Settings
+from control_plane.console import Console, ConsoleParts
 from control_plane.economy import DriftWatch, EconomyIndex
 from control_plane.enrolment import (
     Authority,
@@ -70,6 +71,8 @@ class _Built:
     # By the name that an operator knows it by.
     background: dict[str, Callable[[], Coroutine[Any, Any, None]]]
     before_listening: Callable[[], Awaitable[None]]
+    # Ends what would go on for as long as its client likes.
+    before_stopping: Callable[[], None] = lambda: None
 
 
 def serve(settings: Settings) -> None:
@@ -144,14 +147,14 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
     measured = MeasuredLimits(store)
     pin = file_key_sha256(directory.tls_certificate)
 
-    async def invite(tenant_id: str) -> tuple[str, int]:
+    async def invite(tenant_id: str, actor: str = OPERATOR) -> tuple[str, int]:
         return await store.write(
             lambda session: create_invite(
                 session,
                 tenant_id=tenant_id,
                 url=settings.public_url,
                 control_plane_key_sha256=pin,
-                actor=OPERATOR,
+                actor=actor,
                 now_unix_ms=unix_ms(),
             )
         )
@@ -173,6 +176,20 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             telemetry_samples_dropped=recorder.dropped_count,
         )
 
+    operator_token = OperatorToken.load(directory.operator_token)
+    console = Console(
+        ConsoleParts(
+            store=store,
+            fleet=fleet,
+            catalogue=catalogue,
+            card_classes=card_classes,
+            telemetry=directory.telemetry,
+            operator_token=operator_token,
+            economy=economy,
+            create_invite=invite,
+            installation=installation,
+        )
+    )
     api = build_api(
         ApiParts(
             store=store,
@@ -183,7 +200,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             load_tests=load_tests,
             refresh_measured=measured.refresh,
             telemetry=directory.telemetry,
-            operator_token=OperatorToken.load(directory.operator_token),
+            operator_token=operator_token,
             access=access,
             metrics=MetricsParts(fleet, meters, figures),
             enrolment=enrolment_routes(
@@ -199,6 +216,8 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             refresh_access=access.refresh,
             installation=installation,
             refresh_economy=economy.refresh,
+            public_url=settings.public_url,
+            console=console.routes,
         )
     )
     # A key of its own for the salts, so that neither use of the secret says anything of the other.
@@ -230,7 +249,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         await economy.refresh()
         await measured.refresh()
 
-    return _Built(listeners, background, before_listening)
+    return _Built(listeners, background, before_listening, console.close)
 
 
 def _load_client(settings: Settings) -> LoadClient | None:
@@ -268,6 +287,7 @@ async def _run(built: _Built, settings: Settings) -> None:
     await asyncio.wait([asked, *serving, *background], return_when=asyncio.FIRST_COMPLETED)
     failed = None if asked.done() else _log_end(next(each for each in serving + background if each.done()))
     logger.info("stopping: calls in flight may end")
+    built.before_stopping()
     # Listeners first: what serves their calls must outlive them.
     for listener in built.listeners:
         listener.stop()

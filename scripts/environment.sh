@@ -59,10 +59,11 @@ install_packages() {
 
 # What the product needs of the system to run as a whole: the tunnel and its firewall.
 RUN_PACKAGES=(wireguard-go wireguard-tools nftables iproute2 procps)
-# What its tests need on top: a database server, a compiler for the NVML stub, a checker for the scripts, and
-# clean machines for the installer.
+# What its tests need on top: a database server, a compiler for the NVML stub, a checker for the scripts,
+# clean machines for the installer, and a browser for the console.
 # shellcheck disable=SC2034 # scripts/test uses it
-TEST_PACKAGES=("${RUN_PACKAGES[@]}" postgresql gcc libc6-dev shellcheck debootstrap systemd-container)
+TEST_PACKAGES=("${RUN_PACKAGES[@]}" postgresql gcc libc6-dev shellcheck debootstrap systemd-container chromium
+  fonts-dejavu-core)
 
 # Installs the Debian packages named where that is possible; elsewhere the caller finds out what is missing.
 install_packages_if_possible() {

@@ -2,7 +2,8 @@
 
 A *principal* is an API key that was presented and is good. The *access index* answers for keys from memory
 and follows the store, so that a revoked key is refused within a second in every process. The *operator*
-runs the control plane and holds its token. The *audit trail* says who changed what.
+runs the control plane and holds its token. A *session* is a browser that is signed in, and a *link* the
+one-time way to choose a password. The *audit trail* says who changed what.
 """
 
 from control_plane.access.audit import OPERATOR, audit
@@ -19,11 +20,15 @@ from control_plane.access.keys import (
 )
 from control_plane.access.names import check_name
 from control_plane.access.operator import OperatorToken
+from control_plane.access.passwords import MIN_PASSWORD_CHARACTERS, check_password, hash_password, is_password
 from control_plane.access.principal import Principal
+from control_plane.access.sessions import SignedIn, end_session, find_session, start_session
+from control_plane.access.sign_in import choose_password, find_link, new_link, password_hash_of
 from control_plane.access.tenants import create_tenant, find_tenant, list_tenants
-from control_plane.access.users import create_user, list_users
+from control_plane.access.users import create_user, find_user, list_users, remove_user
 
 __all__ = [
+    "MIN_PASSWORD_CHARACTERS",
     "OPERATOR",
     "AccessIndex",
     "Duplicate",
@@ -31,18 +36,31 @@ __all__ = [
     "NewKey",
     "OperatorToken",
     "Principal",
+    "SignedIn",
     "Temporary",
     "Unknown",
     "audit",
     "check_name",
+    "check_password",
+    "choose_password",
     "create_key",
     "create_tenant",
     "create_user",
+    "end_session",
     "extend_key",
+    "find_link",
+    "find_session",
     "find_tenant",
+    "find_user",
     "hash_key",
+    "hash_password",
+    "is_password",
     "list_keys",
     "list_tenants",
     "list_users",
+    "new_link",
+    "password_hash_of",
+    "remove_user",
     "revoke_key",
+    "start_session",
 ]

@@ -30,3 +30,8 @@ class OperatorToken:
     def matches(self, presented: str) -> bool:
         """Takes the same time whatever is presented."""
         return hmac.compare_digest(hashlib.sha256(presented.encode()).digest(), self._digest)
+
+    @property
+    def tag(self) -> bytes:
+        """32 bytes that say which token this is, and nothing of it: sessions end with their token."""
+        return hashlib.sha256(b"daalu-operator-session" + self._digest).digest()

@@ -4,16 +4,25 @@ The *intake* demands the operator's token and bounds every request before it is 
 address, TLS or plain, whose *guarded protocol* bounds the heads of requests to all applications alike.
 """
 
+from control_plane.api.agent_schemas import AgentDetail, AgentSummary
+from control_plane.api.agents import Fleet as FleetPort
 from control_plane.api.application import ApiParts, build_api
+from control_plane.api.change import Change
 from control_plane.api.intake import Application
 from control_plane.api.listeners import CannotListen, Listener, plain_listener, tls_listener
+from control_plane.api.queries import list_agents
 
 __all__ = [
+    "AgentDetail",
+    "AgentSummary",
     "ApiParts",
     "Application",
     "CannotListen",
+    "Change",
+    "FleetPort",
     "Listener",
     "build_api",
+    "list_agents",
     "plain_listener",
     "tls_listener",
 ]

@@ -17,11 +17,14 @@ from control_plane.access import (
     list_keys,
     list_tenants,
     list_users,
+    new_link,
+    remove_user,
     revoke_key,
 )
 from control_plane.api.schemas import (
     KeyRequest,
     KeyResponse,
+    LinkResponse,
     NewKeyResponse,
     TenantRequest,
     TenantResponse,
@@ -36,7 +39,7 @@ logger = logging.getLogger(__name__)
 RefreshAccess = Callable[[], Awaitable[None]]
 
 
-def access_routes(store: Store, refresh_access: RefreshAccess) -> APIRouter:
+def access_routes(store: Store, refresh_access: RefreshAccess, public_url: str) -> APIRouter:
     """`refresh_access` is awaited after a key's change and before its answer, so that whoever has the answer
     finds the change in force in this process."""
     routes = APIRouter()
@@ -75,6 +78,20 @@ def access_routes(store: Store, refresh_access: RefreshAccess) -> APIRouter:
             return create_user(session, tenant=tenant, email=wanted.email, role=wanted.role, actor=OPERATOR)
 
         return UserResponse.of(await store.write(unit))
+
+    @routes.post("/users/{user_id}/link", status_code=201)
+    async def link(user_id: str) -> LinkResponse:
+        """Where the user chooses a password, once."""
+        token, expires = await store.write(lambda session: new_link(session, user_id=user_id, actor=OPERATOR))
+        return LinkResponse(
+            user_id=user_id, link=f"{public_url}/console/welcome/{token}", expires_unix_ms=expires
+        )
+
+    @routes.post("/users/{user_id}/remove")
+    async def remove(user_id: str) -> UserResponse:
+        """Signs the user out everywhere and for good."""
+        row = await store.write(lambda session: remove_user(session, user_id=user_id, actor=OPERATOR))
+        return UserResponse.of(row)
 
     @routes.get("/keys")
     async def keys(tenant: str | None = None) -> list[KeyResponse]:

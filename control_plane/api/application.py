@@ -26,6 +26,7 @@ from control_plane.api.offers import offer_routes
 from control_plane.api.pins import pin_routes
 from control_plane.api.providers import provider_routes
 from control_plane.api.telemetry import telemetry_routes
+from control_plane.api.usage import usage_routes
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.identifiers import AgentId
 from control_plane.install import Installation, artifact_routes
@@ -54,8 +55,11 @@ class ApiParts:
     revoke_agent: Callable[[AgentId, str], Awaitable[None]]
     refresh_access: RefreshAccess
     refresh_economy: Callable[[], Awaitable[None]]
+    public_url: str
     # Absent where no release is served: then an invite comes without a line that installs.
     installation: Installation | None = None
+    # The pages, where they are served.
+    console: APIRouter | None = None
 
 
 def build_api(parts: ApiParts) -> Application:
@@ -69,7 +73,7 @@ def build_api(parts: ApiParts) -> Application:
     translate_errors(application)
     change = Change(parts.store, parts.refresh_economy)
     for routes in (
-        access_routes(parts.store, parts.refresh_access),
+        access_routes(parts.store, parts.refresh_access, parts.public_url),
         agent_routes(
             parts.store,
             parts.fleet,
@@ -87,6 +91,7 @@ def build_api(parts: ApiParts) -> Application:
         economy_routes(parts.store, change),
         pin_routes(parts.store, change),
         ledger_routes(parts.store),
+        usage_routes(parts.store),
         provider_routes(parts.store),
     ):
         application.include_router(routes, prefix="/api/v1")
@@ -94,6 +99,8 @@ def build_api(parts: ApiParts) -> Application:
     metrics = metrics_routes(parts.store, parts.operator_token, parts.access, parts.metrics)
     application.include_router(metrics, include_in_schema=False)
     application.include_router(parts.enrolment, include_in_schema=False)
+    if parts.console is not None:
+        application.include_router(parts.console, include_in_schema=False)
     if parts.installation is not None:
         application.include_router(artifact_routes(parts.installation.release), include_in_schema=False)
     return Intake(application, parts.operator_token)

@@ -4,13 +4,24 @@ import json
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
+from fastapi import Response as HttpResponse
+from pydantic import Field
 from sqlmodel import Session
 
 from control_plane.access import find_tenant
-from control_plane.api.queries import MAX_CALLS, CallRow, attempts_of, find_call, list_calls
-from control_plane.api.schemas import Response
-from control_plane.store import Store
-from control_plane.store.tables import Attempt
+from control_plane.api.csv_table import Form, as_wanted
+from control_plane.api.queries import (
+    MAX_CALLS,
+    CallRow,
+    CallSearch,
+    attempts_of,
+    find_call,
+    list_calls,
+)
+from control_plane.api.schemas import Request, Response
+from control_plane.economy import span_of_days
+from control_plane.store import Store, unix_ms
+from control_plane.store.tables import Attempt, CallOutcome, Tier
 
 
 class CallResponse(Response):
@@ -83,20 +94,51 @@ class CallDetail(CallResponse):
     attempts: list[AttemptResponse]
 
 
+class CallsRequest(Request):
+    tenant: str | None = None
+    since: str | None = None
+    until: str | None = None
+    model: str | None = None
+    # A key's id.
+    key: str | None = None
+    tier: Tier | None = None
+    outcome: CallOutcome | None = None
+    status: int | None = None
+    # The beginning of a call's id.
+    starts: str | None = None
+    before: str | None = None
+    limit: int = Field(default=50, ge=1, le=MAX_CALLS)
+    form: Form = Form.JSON
+
+    def search(self, session: Session) -> CallSearch:
+        """Raises Unknown, and Invalid for what is no range of days."""
+        ranged = self.since is not None or self.until is not None
+        return CallSearch(
+            tenant_id=None if self.tenant is None else find_tenant(session, self.tenant).id,
+            span=span_of_days(self.since, self.until, now_unix_ms=unix_ms()) if ranged else None,
+            model=self.model,
+            api_key_id=self.key,
+            tier=self.tier,
+            outcome=self.outcome,
+            http_status=self.status,
+            id_starts=self.starts,
+        )
+
+
 def call_routes(store: Store) -> APIRouter:
     routes = APIRouter()
 
-    @routes.get("/calls")
+    # `since` and `until` are UTC days, both inclusive; one without the other is as in /spend.
+    @routes.get("/calls", response_model=list[CallResponse])
     async def calls(
-        tenant: str | None = None,
-        before: str | None = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_CALLS)] = 50,
-    ) -> list[CallResponse]:
-        def query(session: Session) -> list[CallRow]:
-            tenant_id = None if tenant is None else find_tenant(session, tenant).id
-            return list_calls(session, tenant_id=tenant_id, before=before, limit=limit)
-
-        return [CallResponse.of(found) for found in await store.read(query)]
+        wanted: Annotated[CallsRequest, Query()],
+    ) -> list[CallResponse] | HttpResponse:
+        rows = await store.read(
+            lambda session: list_calls(
+                session, wanted.search(session), before=wanted.before, limit=wanted.limit
+            )
+        )
+        return as_wanted([CallResponse.of(found) for found in rows], CallResponse, wanted.form, "calls")
 
     @routes.get("/calls/{call_id}")
     async def call(call_id: str) -> CallDetail:

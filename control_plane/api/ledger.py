@@ -1,9 +1,10 @@
 """REST: usage, credits, statements, and whether the books are in order. Amounts are pico-USD."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from sqlmodel import Session
 
 from control_plane.access import OPERATOR, find_tenant
+from control_plane.api.csv_table import Form, as_wanted
 from control_plane.api.economy_schemas import PaidRequest, ReverseRequest, ReverseResponse
 from control_plane.economy import (
     Broken,
@@ -23,21 +24,28 @@ from control_plane.store import Store, unix_ms
 def ledger_routes(store: Store) -> APIRouter:
     routes = APIRouter()
 
-    @routes.get("/usage")
-    async def used(tenant: str | None = None, month: str | None = None) -> list[Usage]:
-        return await store.read(
+    @routes.get("/usage", response_model=list[Usage])
+    async def used(
+        tenant: str | None = None, month: str | None = None, form: Form = Form.JSON
+    ) -> list[Usage] | Response:
+        rows = await store.read(
             lambda session: usage(session, tenant_id=_tenant_id(session, tenant), month=month)
         )
+        return as_wanted(rows, Usage, form, "usage")
 
-    @routes.get("/credits")
-    async def earned(tenant: str | None = None, month: str | None = None) -> list[Credit]:
-        return await store.read(
+    @routes.get("/credits", response_model=list[Credit])
+    async def earned(
+        tenant: str | None = None, month: str | None = None, form: Form = Form.JSON
+    ) -> list[Credit] | Response:
+        rows = await store.read(
             lambda session: credits_of_cards(session, tenant_id=_tenant_id(session, tenant), month=month)
         )
+        return as_wanted(rows, Credit, form, "credits")
 
-    @routes.get("/statements")
-    async def owed(tenant: str | None = None) -> list[Statement]:
-        return await store.read(lambda session: statements(session, tenant_id=_tenant_id(session, tenant)))
+    @routes.get("/statements", response_model=list[Statement])
+    async def owed(tenant: str | None = None, form: Form = Form.JSON) -> list[Statement] | Response:
+        rows = await store.read(lambda session: statements(session, tenant_id=_tenant_id(session, tenant)))
+        return as_wanted(rows, Statement, form, "statements")
 
     @routes.post("/statements/paid")
     async def paid(wanted: PaidRequest) -> Statement:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlmodel import Session, col, or_, select
 
 from control_plane.access import Duplicate, Unknown
+from control_plane.economy import Span, calls_within
 from control_plane.store.economy_tables import Pool, UsageRecord
 from control_plane.store.tables import Agent, ApiKey, Attempt, Call, Tenant
 
@@ -56,7 +57,21 @@ class CallRow:
     pool_name: str | None
 
 
-def list_calls(session: Session, *, tenant_id: str | None, before: str | None, limit: int) -> list[CallRow]:
+@dataclass(frozen=True, slots=True)
+class CallSearch:
+    """Which calls; None: any. `model` is what the client asked for, `id_starts` the beginning of an id."""
+
+    tenant_id: str | None = None
+    span: Span | None = None
+    model: str | None = None
+    api_key_id: str | None = None
+    tier: str | None = None
+    outcome: str | None = None
+    http_status: int | None = None
+    id_starts: str | None = None
+
+
+def list_calls(session: Session, search: CallSearch, *, before: str | None, limit: int) -> list[CallRow]:
     """The newest first. `before`: only calls older than that id's."""
     query = (
         _call_rows()
@@ -64,8 +79,21 @@ def list_calls(session: Session, *, tenant_id: str | None, before: str | None, l
         .order_by(col(Call.id).desc())
         .limit(limit)
     )
-    if tenant_id is not None:
-        query = query.where(Call.tenant_id == tenant_id)
+    wanted = {
+        col(Call.tenant_id): search.tenant_id,
+        col(Call.model): search.model,
+        col(Call.api_key_id): search.api_key_id,
+        col(Call.tier): search.tier,
+        col(Call.outcome): search.outcome,
+        col(Call.http_status): search.http_status,
+    }
+    for column, value in wanted.items():
+        if value is not None:
+            query = query.where(column == value)
+    if search.span is not None:
+        query = query.where(*calls_within(search.span, search.tenant_id))
+    if search.id_starts is not None:
+        query = query.where(col(Call.id).startswith(search.id_starts, autoescape=True))
     if before is not None:
         query = query.where(col(Call.id) < before)
     return [CallRow(*row) for row in session.exec(query)]

@@ -46,6 +46,13 @@ class UserResponse(Response):
         )
 
 
+class LinkResponse(Response):
+    user_id: str
+    # The only time that it is shown. Good once, until `expires_unix_ms`.
+    link: str
+    expires_unix_ms: int
+
+
 class KeyResponse(Response):
     id: str
     tenant_id: str

@@ -66,6 +66,24 @@ def list_users(
     print_table(("EMAIL", "ROLE", "TENANT", "ID", "CREATED"), rows, empty="no users")
 
 
+@users.command("link")
+def link_user(
+    user_id: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
+    """Prints the address at which the user chooses a password: good once, for 72 hours, shown this once."""
+    made = ask(find_target(url, token, data), "POST", f"/users/{segment(user_id)}/link")
+    _print_made(made, made["link"], as_json)
+
+
+@users.command("remove")
+def remove_user(
+    user_id: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
+    """Signs a user out everywhere, for good."""
+    row = ask(find_target(url, token, data), "POST", f"/users/{segment(user_id)}/remove")
+    _print_made(row, f"removed {row['id']} ({row['email']})", as_json)
+
+
 @keys.command("create")
 def create_key(
     name: str,

@@ -16,6 +16,7 @@ from control_plane.cli import (
     models,
     pins,
     providers,
+    spend,
 )
 from control_plane.cli.failure import Failure
 from control_plane.cli.start import register
@@ -45,6 +46,12 @@ app.add_typer(economy.subscriptions, name="subscriptions")
 app.add_typer(pins.app, name="pins")
 access.tenants.command("policy")(economy.policy)
 app.command("usage")(ledger.usage)
+app.command("spend")(spend.spend)
+app.command("savings")(spend.savings)
+app.command("quota")(spend.quota)
+app.command("served")(spend.served)
+app.command("call-figures")(spend.call_figures)
+app.command("refusals")(spend.refusals)
 app.command("credits")(ledger.credits_of_cards)
 app.add_typer(ledger.statements, name="statements")
 app.add_typer(ledger.ledger, name="ledger")

@@ -7,6 +7,7 @@ import typer
 from control_plane.cli.call_page import print_call
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
 from control_plane.cli.show import milliseconds, moment, print_json, print_table
+from control_plane.store.tables import CallOutcome, Tier
 
 app = typer.Typer(help="The record of calls.", no_args_is_help=True)
 
@@ -14,6 +15,14 @@ app = typer.Typer(help="The record of calls.", no_args_is_help=True)
 @app.command("list")
 def list_calls(
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="From this UTC day on.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="To the end of this UTC day.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="As the client asked for it.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Of the API key with this id.")] = None,
+    tier: Annotated[Tier | None, typer.Option("--tier", help="Served there.")] = None,
+    outcome: Annotated[CallOutcome | None, typer.Option("--outcome", help="Ended so.")] = None,
+    status: Annotated[int | None, typer.Option("--status", help="With this HTTP status.")] = None,
+    starts: Annotated[str | None, typer.Option("--id", help="Whose id begins so.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="The newest this many.")] = 50,
     before: Annotated[str | None, typer.Option("--before", help="Only calls older than this id.")] = None,
     url: Url = None,
@@ -22,9 +31,20 @@ def list_calls(
     as_json: Json = False,
 ) -> None:
     """The newest calls first."""
-    params: dict[str, str | int] = {"limit": limit}
-    params |= {} if tenant is None else {"tenant": tenant}
-    params |= {} if before is None else {"before": before}
+    wanted: dict[str, str | int | None] = {
+        "limit": limit,
+        "tenant": tenant,
+        "since": since,
+        "until": until,
+        "model": model,
+        "key": key,
+        "tier": tier,
+        "outcome": outcome,
+        "status": status,
+        "starts": starts,
+        "before": before,
+    }
+    params = {name: value for name, value in wanted.items() if value is not None}
     found = ask(find_target(url, token, data), "GET", "/calls", params=params)
     if as_json:
         print_json(found)

@@ -54,6 +54,8 @@ from control_plane.economy.rights import (
 )
 from control_plane.economy.ring import RING_SIZE, CardRing, PoolCard
 from control_plane.economy.roles import Role, RoleFacts, resolve_role
+from control_plane.economy.savings import Saving, savings
+from control_plane.economy.served import Served, served
 from control_plane.economy.settlement import (
     Ending,
     NothingHeld,
@@ -67,6 +69,9 @@ from control_plane.economy.settlement import (
     settle_own,
     void,
 )
+from control_plane.economy.span import Span, span_of_days
+from control_plane.economy.spending import Group, Spend, calls_within, spending
+from control_plane.economy.standing import QuotaStanding, quota_standing
 from control_plane.economy.statements import (
     Credit,
     Statement,
@@ -105,6 +110,7 @@ __all__ = [
     "EconomyIndex",
     "Ending",
     "ExternalPolicy",
+    "Group",
     "Held",
     "LeftOutPool",
     "Limit",
@@ -127,11 +133,16 @@ __all__ = [
     "PoolRight",
     "PriceTerms",
     "QuotaExceeded",
+    "QuotaStanding",
     "Reaped",
     "Role",
     "RoleFacts",
+    "Saving",
+    "Served",
     "SettleFacts",
     "Settled",
+    "Span",
+    "Spend",
     "Statement",
     "TakenBack",
     "TenantEconomy",
@@ -140,6 +151,7 @@ __all__ = [
     "VendorPlace",
     "Voided",
     "add_pin",
+    "calls_within",
     "change_policy",
     "checkpoint",
     "clear_flag",
@@ -166,15 +178,20 @@ __all__ = [
     "month_of",
     "payable_tokens",
     "pin_for",
+    "quota_standing",
     "read_economy",
     "reap_holds",
     "resolve_role",
     "reverse",
+    "savings",
+    "served",
     "set_price",
     "set_share",
     "settle",
     "settle_all",
     "settle_own",
+    "span_of_days",
+    "spending",
     "start_subscription",
     "statements",
     "usage",

@@ -21,3 +21,10 @@ def _month_of_day(days: int) -> str:
 
 def is_month(text: str) -> bool:
     return _MONTH.match(text) is not None
+
+
+def month_bounds(month: str) -> tuple[int, int]:
+    """When it starts and when the next one does, in Unix milliseconds. Raises ValueError for no month."""
+    start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    following = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
+    return int(start.timestamp()) * 1000, int(following.timestamp()) * 1000

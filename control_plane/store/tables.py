@@ -6,7 +6,7 @@ Unix epoch in UTC (`*_unix_ms`), so that SQLite and PostgreSQL store and compare
 
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, Text, UniqueConstraint, false
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, Text, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
 
@@ -94,13 +94,45 @@ class Tenant(SQLModel, table=True):
 
 
 class User(SQLModel, table=True):
+    """`password_hash` is Argon2id in PHC form; None: no sign-in yet. Only one user of an address has one, so
+    that address and password name a user."""
+
     __tablename__ = "user_account"
-    __table_args__ = (UniqueConstraint("tenant_id", "email"),)
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "email"),
+        Index(
+            "user_account_signs_in",
+            "email",
+            unique=True,
+            sqlite_where=text("password_hash IS NOT NULL"),
+            postgresql_where=text("password_hash IS NOT NULL"),
+        ),
+    )
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id", index=True)
     email: str
     role: str
     created_unix_ms: int = Field(sa_column=ms())
+    password_hash: str | None = None
+    # Of the link by which a password is chosen, once.
+    link_sha256: bytes | None = Field(
+        default=None, sa_column=Column(LargeBinary(32), nullable=True, unique=True)
+    )
+    link_expires_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))
+    removed_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))
+
+
+class WebSession(SQLModel, table=True):
+    """A browser that is signed in. Its secret is in the browser's cookie; only its SHA-256 is kept."""
+
+    __tablename__ = "web_session"
+    secret_sha256: bytes = Field(sa_column=Column(LargeBinary(32), primary_key=True))
+    # None: the operator, by the token whose tag follows.
+    user_id: str | None = Field(default=None, foreign_key="user_account.id", index=True)
+    operator_tag: bytes | None = Field(default=None, sa_column=Column(LargeBinary(32), nullable=True))
+    created_unix_ms: int = Field(sa_column=ms())
+    expires_unix_ms: int = Field(sa_column=ms())
+    ended_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))
 
 
 class ApiKey(SQLModel, table=True):

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[2]
 
 # Of the installer's tests.
 DEBIAN = "12"
+# Of the console's: Debian's own, so that no test downloads a browser.
+CHROMIUM = "/usr/bin/chromium"
 _NETWORK_PROGRAMS = ("ip", "nft", "sysctl", "wg", "wireguard-go")
 
 
@@ -23,6 +25,8 @@ def missing_for(marker: str) -> str | None:
             return _missing_for_engine()
         case "debian":
             return _missing_for_debian()
+        case "browser":
+            return None if Path(CHROMIUM).exists() else f"{CHROMIUM} is missing: apt-get install chromium"
         case "postgresql":
             return postgresql.missing_reason()
         case _:

@@ -9,13 +9,14 @@ beside it, and say how *reliable* it was.
 
 from control_plane.fleet.telemetry.fields import ENGINE, FIELDS, Field, Kind, throttle_words
 from control_plane.fleet.telemetry.history import History, SubjectHistory, Values, Wanted
-from control_plane.fleet.telemetry.reader import read_history, read_reliability
+from control_plane.fleet.telemetry.reader import read_changes, read_history, read_reliability
 from control_plane.fleet.telemetry.recorder import Limits, Recorder
-from control_plane.fleet.telemetry.reliability import Reliability, Span
+from control_plane.fleet.telemetry.reliability import Change, Reliability, Span
 
 __all__ = [
     "ENGINE",
     "FIELDS",
+    "Change",
     "Field",
     "History",
     "Kind",
@@ -26,6 +27,7 @@ __all__ = [
     "SubjectHistory",
     "Values",
     "Wanted",
+    "read_changes",
     "read_history",
     "read_reliability",
     "throttle_words",

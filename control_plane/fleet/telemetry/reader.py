@@ -22,7 +22,7 @@ from control_plane.fleet.telemetry.history import (
     raw_history,
     stepped_history,
 )
-from control_plane.fleet.telemetry.reliability import WINDOW_MS, Reliability, Span, reliability
+from control_plane.fleet.telemetry.reliability import WINDOW_MS, Change, Reliability, Span, reliability
 from control_plane.fleet.telemetry.tiers import Choice, choose
 from control_plane.identifiers import AgentId, TenantId
 
@@ -64,6 +64,15 @@ def read_reliability(path: Path, tenant_id: TenantId, agent_id: AgentId, now_uni
         connection.execute("BEGIN")
         changes = changes_of(connection, tenant_id, agent_id, span)
         return reliability(changes, watched(connection, span), span)
+
+
+def read_changes(path: Path, tenant_id: TenantId, agent_id: AgentId, span: Span) -> list[Change]:
+    """Of presence and health within the span, in order. Raises sqlite3.Error."""
+    if not path.exists():
+        return []
+    with reading(path) as connection:
+        found = changes_of(connection, tenant_id, agent_id, span)
+    return [change for change in found if change.at_unix_ms >= span.begin_ms]
 
 
 def _chunks(

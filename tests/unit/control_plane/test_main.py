@@ -42,7 +42,12 @@ async def test_a_process_says_goodbye_to_its_siblings_when_everything_else_has_e
     async def before_listening() -> None:
         asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
 
-    built = _Built([parts], background, before_listening)  # type: ignore[list-item]
+    built = _Built(
+        [parts],  # type: ignore[list-item]
+        background,
+        before_listening,
+        lambda: parts.ended.append("feeds"),
+    )
     settings: Any = type("Told", (), {"listen": "a", "listen_plain": None, "public_url": "b"})
     await asyncio.wait_for(_run(built, settings), 10)
-    assert parts.ended == ["listener", "gateway", SIBLINGS]
+    assert parts.ended == ["feeds", "listener", "gateway", SIBLINGS]

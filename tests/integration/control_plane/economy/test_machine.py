@@ -1,5 +1,7 @@
 """Whatever happens to calls in whatever order, every invariant of the money holds after each step."""
 
+import itertools
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
@@ -9,10 +11,12 @@ from sqlmodel import Session, select
 from control_plane.access import Duplicate, Invalid, Unknown
 from control_plane.economy import (
     Ending,
+    Group,
     Held,
     NothingHeld,
     Settled,
     SettleFacts,
+    Span,
     TakenBack,
     Tokens,
     Voided,
@@ -22,8 +26,10 @@ from control_plane.economy import (
     mark_paid,
     reap_holds,
     reverse,
+    served,
     settle,
     settle_all,
+    spending,
     statements,
     verify,
     void,
@@ -46,6 +52,10 @@ from tests.support.economy import (
 
 _TOKENS = st.builds(Tokens, st.integers(0, 300), st.integers(0, 300), st.integers(0, 300))
 _MONTH_MS = 30 * 86_400_000
+_EVER = Span(0, 10**15)
+_GROUPINGS = [
+    frozenset(groups) for size in range(len(Group) + 1) for groups in itertools.combinations(Group, size)
+]
 
 
 # What calls leave behind, in an order in which it can be deleted.
@@ -246,6 +256,17 @@ class Books(RuleBasedStateMachine):
                 for each in credits_of_cards(session)
             )
             assert earned == sum(credit for _, credit in kept)
+            # Another grouping at each step: all of them at every step take minutes.
+            by = _GROUPINGS[self.number % len(_GROUPINGS)]
+            rows = spending(session, _EVER, by)
+            owed = sum(each.charge_pico_usd - each.reversed_pico_usd for each in rows)
+            assert owed == sum(charge for charge, _ in kept)
+            assert sum(each.calls for each in rows) == len(self.charged)
+            assert spending(session, _EVER, by, tenant_id="ten-provider") == []
+            lent = served(session, _EVER)
+            assert sum(each.credit_pico_usd - each.reversed_pico_usd for each in lent) == earned
+            own = [each for each in lent if each.tenant_id == "ten-provider"]
+            assert served(session, _EVER, tenant_id="ten-provider") == own
 
     def _dispatch(self, dispatch: Dispatch):  # type: ignore[no-untyped-def]
         held = self.store.write_now(dispatch)

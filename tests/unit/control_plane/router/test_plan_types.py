@@ -44,7 +44,8 @@ def test_a_coding_plan_cannot_express_a_third_partys_card_or_a_vendor(tmp_path: 
     found = {}
     for line in out.splitlines():
         place, _, words = line.partition(": error: ")
-        assert place.startswith(str(program)), line
+        # Where it lies is not compared: the cache may tell what it found in an earlier run's copy.
+        assert Path(place.rpartition(":")[0]).name == program.name, line
         found[int(place.rsplit(":", 1)[1])] = words.rsplit("[", 1)[1].rstrip("]")
     wanted = {
         number: line.rsplit("refused: ", 1)[1]

@@ -105,8 +105,8 @@ async def _bench(directory: Path) -> AsyncIterator[Bench]:
         shutil.copy(tiny.models / MODEL_ID / name, files / name)
     flags = ("--allow-direct", "--catalogue", str(catalogue), "--load-client", str(engine_python()))
     plane = await asyncio.to_thread(initialised, directory / "data", *flags)
-    # Times so long that what the route adds, on a busy machine 30 ms, is far below a tenth of them.
-    paced = PacedEngine(first_token_s=0.6, between_tokens_s=0.05, seats=SEATS)
+    # Times so long that what the route adds, on a busy machine 60 ms, is far below a tenth of them.
+    paced = PacedEngine(first_token_s=1.5, between_tokens_s=0.05, seats=SEATS)
     authority = Authority.load(DataDirectory(plane.data).authority)
     store = Store(load_settings(plane.data).database_url)
     async with scripted_engine(otherwise=paced.answer) as engine, new_scripted_agent(authority) as agent:

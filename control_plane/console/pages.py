@@ -1,0 +1,47 @@
+"""Which pages there are, and who may see each: the one table."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from control_plane.console.viewer import Viewer
+from control_plane.economy import Role
+
+EVERY_ROLE = frozenset(Role)
+
+
+class Audience(StrEnum):
+    """Whose page it is."""
+
+    TENANT = "tenant"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    path: str
+    title: str
+    audience: Audience
+    # The tenant's role decides what is on a page; here, whether there is one. Of the operator's: all.
+    roles: frozenset[Role] = EVERY_ROLE
+    admins_only: bool = False
+
+
+FACTORY = Page("/console", "AI Factory", Audience.TENANT)
+OPERATOR_HOME = Page("/console/operator", "Fleet", Audience.OPERATOR)
+
+PAGES = (FACTORY, OPERATOR_HOME)
+
+
+def may_see(viewer: Viewer, page: Page) -> bool:
+    if viewer.is_operator:
+        return page.audience is Audience.OPERATOR
+    return (
+        page.audience is Audience.TENANT
+        and viewer.role in page.roles
+        and (viewer.is_admin or not page.admins_only)
+    )
+
+
+def pages_of(viewer: Viewer) -> list[Page]:
+    """In the order of the navigation."""
+    return [page for page in PAGES if may_see(viewer, page)]

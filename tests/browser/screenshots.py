@@ -1,0 +1,53 @@
+"""The console's pages as pictures, in both themes. Argument: the directory that they go to."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.support.console import PASSWORD
+from tests.support.console_world import ConsoleWorld, console_world, email_of
+from tests.support.machine import CHROMIUM
+
+SIZES = {"": (1100, 1000), "-phone": (390, 844)}
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        console_world(Path(directory)) as world,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for role in ("owner", "provider", "consumer", "none"):
+            for theme in ("light", "dark"):
+                _shoot(world, browser, role, theme, "", folder)
+        _shoot(world, browser, "owner", "light", "-phone", folder)
+        browser.close()
+
+
+def _shoot(world: ConsoleWorld, browser: Browser, role: str, theme: str, size: str, folder: Path) -> None:
+    width, height = SIZES[size]
+    context = browser.new_context(
+        base_url=world.url,
+        ignore_https_errors=True,
+        color_scheme="dark" if theme == "dark" else "light",
+        viewport={"width": width, "height": height},
+    )
+    page = context.new_page()
+    page.goto("/console/sign-in")
+    page.get_by_label("E-mail").fill(email_of(role))
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/console")
+    if role in ("owner", "provider"):
+        expect(page.locator("[data-part=head] .state.good", has_text="live")).to_be_visible(timeout=60_000)
+        expect(page.locator("[data-part=trends] path").first).to_be_attached()
+    page.screenshot(path=folder / f"factory-{role}-{theme}{size}.png")
+    context.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

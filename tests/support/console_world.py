@@ -1,0 +1,240 @@
+"""A control plane whose tenants have every role, with scripted agents of simulated cards that it hears."""
+
+import asyncio
+import math
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from daalu_wire.v1 import agent_pb2
+from sqlmodel import Session
+
+from control_plane.access import create_key, create_tenant, create_user, hash_password
+from control_plane.config import DataDirectory, load_settings
+from control_plane.economy import (
+    NewPlan,
+    contribute,
+    create_plan,
+    create_pool,
+    start_subscription,
+)
+from control_plane.enrolment import Authority
+from control_plane.identifiers import new_call_id
+from control_plane.store import Store, announce, unix_ms
+from control_plane.store.economy_tables import Billing, Overage, PoolKind
+from control_plane.store.tables import (
+    Agent,
+    Call,
+    CallOutcome,
+    ChangeKind,
+    Connection,
+    Purpose,
+    Tenant,
+    UserRole,
+)
+from tests.support.console import PASSWORD
+from tests.support.control_plane import ControlPlane, initialised, serving
+from tests.support.fleet import agent_row, new_scripted_agent
+from tests.support.fleet_agent import Behaviour, ScriptedAgent
+from tests.support.telemetry import agent_facts, card_sample, record
+from tests.support.telemetry import sample as telemetry_sample
+
+T = TypeVar("T")
+
+GIB = 1024**3
+HISTORY_S = 3_900
+HISTORY_STEP_S = 10
+ROLES = ("owner", "provider", "consumer", "none")
+TENANTS = {
+    "owner": "Acme Robotics",
+    "provider": "Lender Labs",
+    "consumer": "Consul Analytics",
+    "none": "Newcomer Works",
+}
+HOSTS = {"owner": "atelier-1", "provider": "rack-seven"}
+CARDS = {"owner": "GPU-0wner-0000-1111", "provider": "GPU-pr0vider-2222-3333"}
+
+
+def email_of(role: str) -> str:
+    return f"ada@{role}.test"
+
+
+@dataclass(frozen=True)
+class ConsoleWorld:
+    plane: ControlPlane
+    agents: dict[str, ScriptedAgent]
+    _loop: asyncio.AbstractEventLoop
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.plane.tls_port}"
+
+    def behaviour(self, role: str) -> Behaviour:
+        return self.agents[role].behaviour
+
+    def set_reading(self, role: str, **readings: float) -> None:
+        """From its next sample on."""
+        before = self.behaviour(role).card_samples[0]
+        changed = agent_pb2.CardSample()
+        changed.CopyFrom(before)
+        changed.MergeFrom(card_sample(before.uuid, **readings))
+        self.behaviour(role).card_samples = [changed]
+
+    def markers_of(self, role: str) -> list[str]:
+        """What nobody but this tenant may see."""
+        known = [TENANTS[role], email_of(role)]
+        if role in HOSTS:
+            known += [HOSTS[role], CARDS[role], self.agents[role].agent_id]
+        return known
+
+
+@contextmanager
+def console_world(directory: Path) -> Iterator[ConsoleWorld]:
+    plane = initialised(directory / "data", "--allow-direct")
+    authority = Authority.load(DataDirectory(plane.data).authority)
+    store = Store(load_settings(plane.data).database_url)
+    store.migrate()
+    tenants = store.write_now(_people)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="agents", daemon=True)
+    thread.start()
+
+    async def join(role: str) -> ScriptedAgent:
+        agent = new_scripted_agent(authority)
+        _script(agent.behaviour, CARDS[role])
+        await agent.start()
+        row = agent_row(agent, tenants[role].id, name=HOSTS[role], connection=Connection.DIRECT)
+
+        def unit(session: Session) -> None:
+            session.merge(row)
+            announce(session, ChangeKind.AGENT, agent.agent_id)
+
+        await store.write(unit)
+        return agent
+
+    agents = {role: _on(loop, join(role)) for role in HOSTS}
+    store.write_now(lambda session: _economy(session, tenants, agents["provider"].agent_id))
+    for role, agent in agents.items():
+        _remember(DataDirectory(plane.data).telemetry, tenants[role].id, agent)
+    try:
+        with serving(plane):
+            yield ConsoleWorld(plane, agents, loop)
+    finally:
+        for agent in agents.values():
+            _on(loop, agent.stop())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        store.close()
+
+
+def _on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run_coroutine_threadsafe(work, loop).result(30)
+
+
+def _people(session: Session) -> dict[str, Tenant]:
+    hashed = hash_password(PASSWORD)
+    tenants = {}
+    for role, name in TENANTS.items():
+        tenants[role] = create_tenant(session, name=name, actor="test")
+        session.flush()
+        user = create_user(
+            session, tenant=tenants[role], email=email_of(role), role=UserRole.ADMIN, actor="test"
+        )
+        user.password_hash = hashed
+    return tenants
+
+
+def _economy(session: Session, tenants: dict[str, Tenant], provider_agent: str) -> None:
+    plan = NewPlan(
+        name="starter", monthly_tokens=2_000_000, requests_per_minute=60, tokens_per_minute=100_000,
+        concurrent_calls=4, default_output_tokens=512, overage=Overage.STOP, billing=Billing.INVOICED,
+    )  # fmt: skip
+    made = create_plan(session, plan, actor="test")
+    pool = create_pool(session, name="community", kind=PoolKind.PROVIDER, default_plan=None, actor="test")
+    session.flush()
+    agent = session.get(Agent, provider_agent)
+    assert agent is not None
+    contribute(session, agent=agent, pool=pool, actor="test")
+    start_subscription(session, tenant=tenants["consumer"], pool=pool, plan=made, actor="test")
+    key = create_key(
+        session, tenant=tenants["consumer"], name="app", purpose=Purpose.GENERAL, actor="test"
+    ).row
+    session.flush()
+    for number, duration_ms in enumerate((420.0, 380.0, 910.0, 505.0)):
+        session.add(_call(key.tenant_id, key.id, number, CallOutcome.COMPLETE, duration_ms, None))
+    session.add(_call(key.tenant_id, key.id, 9, CallOutcome.REFUSED, None, "rate_limited"))
+
+
+def _call(
+    tenant_id: str,
+    key_id: str,
+    number: int,
+    outcome: CallOutcome,
+    duration_ms: float | None,
+    code: str | None,
+) -> Call:
+    return Call(
+        id=new_call_id(),
+        tenant_id=tenant_id,
+        api_key_id=key_id,
+        purpose="general",
+        path="/v1/chat/completions",
+        model="daalu-8b",
+        streamed=True,
+        outcome=outcome,
+        tier="pool",
+        prompt_tokens=0 if code else 1_200 + number,
+        completion_tokens=0 if code else 310,
+        started_unix_ms=unix_ms() - 1_000,
+        duration_ms=duration_ms,
+        error_code=code,
+        decision="{}",
+    )
+
+
+def _remember(path: Path, tenant_id: str, agent: ScriptedAgent) -> None:
+    """An hour of history: a card that works in waves, and was once too warm."""
+    card, now = agent.behaviour.card_samples[0], unix_ms()
+    heard = []
+    for second in range(-HISTORY_S, -HISTORY_STEP_S, HISTORY_STEP_S):
+        load = max(0.0, math.sin(second / 300)) ** 0.5
+        sampled = agent_pb2.CardSample()
+        sampled.CopyFrom(card)
+        sampled.temperature_celsius.value = round(42 + 36 * load)
+        sampled.utilisation_percent.value = round(96 * load)
+        sampled.power_watts.value = round(12 + 55 * load)
+        sampled.clock_graphics_mhz.value = round(900 + 900 * load)
+        if -1_260 < second < -1_200:
+            sampled.throttle.value.reasons.append(agent_pb2.THROTTLE_REASON_HARDWARE_THERMAL)
+        else:
+            sampled.throttle.value.SetInParent()
+        heard.append((now + second * 1000, telemetry_sample(sampled, engine=agent.behaviour.engine)))
+    record(path, *heard, facts=agent_facts(agent.agent_id, tenant_id))
+
+
+def _script(behaviour: Behaviour, uuid: str) -> None:
+    card = agent_pb2.Card(index=0, uuid=uuid, simulated=True)
+    card.name.value = "NVIDIA RTX 2000 Ada Generation"
+    card.memory_total_bytes.value = 16 * GIB
+    card.compute_capability.value = "8.9"
+    sampled = card_sample(
+        uuid,
+        temperature_celsius=61,
+        utilisation_percent=0,
+        memory_used_bytes=14 * GIB,
+        memory_total_bytes=16 * GIB,
+        power_watts=38,
+        clock_graphics_mhz=1_620,
+        clock_memory_mhz=agent_pb2.Reading(unsupported=True),
+    )
+    sampled.simulated = True
+    behaviour.cards, behaviour.card_samples = [card], [sampled]
+    behaviour.card_system.state = agent_pb2.CARD_SYSTEM_STATE_SIMULATED
+    engine = behaviour.engine
+    engine.phase = agent_pb2.ENGINE_PHASE_READY
+    engine.served_name, engine.running_calls, engine.max_running_calls = "daalu-8b", 2, 16
+    engine.kv_cache_percent.value = 12
