@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
+from control_plane.cli.arguments import NewName
+from control_plane.cli.confirm import Yes, make_sure
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
 from control_plane.cli.show import moment, print_json, print_table
 from control_plane.store.tables import Purpose, UserRole
@@ -18,7 +20,7 @@ OfTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant
 
 @tenants.command("create")
 def create_tenant(
-    name: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    name: NewName, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:
     """Makes a tenant and prints its id."""
     made = ask(find_target(url, token, data), "POST", "/tenants", json={"name": name})
@@ -27,6 +29,7 @@ def create_tenant(
 
 @tenants.command("list")
 def list_tenants(url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+    """Every tenant, by name."""
     found = ask(find_target(url, token, data), "GET", "/tenants")
     if as_json:
         print_json(found)
@@ -37,7 +40,7 @@ def list_tenants(url: Url = None, token: Token = None, data: Data = DATA, as_jso
 
 @users.command("create")
 def create_user(
-    email: str,
+    email: Annotated[str, typer.Argument(help="Whom it is for.")],
     tenant: Tenant,
     role: Annotated[UserRole, typer.Option(help="What the user may do.")] = UserRole.MEMBER,
     url: Url = None,
@@ -55,6 +58,7 @@ def create_user(
 def list_users(
     tenant: OfTenant = None, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:
+    """Users, with their tenants and roles."""
     found = ask(find_target(url, token, data), "GET", "/users", params=_of(tenant))
     if as_json:
         print_json(found)
@@ -68,7 +72,7 @@ def list_users(
 
 @keys.command("create")
 def create_key(
-    name: str,
+    name: NewName,
     tenant: Tenant,
     purpose: Annotated[Purpose, typer.Option(help="Coding calls stay within the tenant's perimeter.")] = (
         Purpose.GENERAL
@@ -88,6 +92,7 @@ def create_key(
 def list_keys(
     tenant: OfTenant = None, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:
+    """Keys by their first characters, revoked ones too; the rest of a key is kept nowhere."""
     found = ask(find_target(url, token, data), "GET", "/keys", params=_of(tenant))
     if as_json:
         print_json(found)
@@ -110,9 +115,15 @@ def list_keys(
 
 @keys.command("revoke")
 def revoke_key(
-    key_id: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    key_id: Annotated[str, typer.Argument(help="A key's id, as `daalu keys list` shows it.")],
+    yes: Yes = False,
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
 ) -> None:
     """Ends a key for good; it is refused within a second."""
+    make_sure(f"Revoke the key {key_id}? Programs that use it are refused from then on.", yes=yes)
     row = ask(find_target(url, token, data), "POST", f"/keys/{segment(key_id)}/revoke")
     _print_made(row, f"revoked {row['id']} ({row['name']})", as_json)
 

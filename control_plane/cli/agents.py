@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from control_plane.cli.agent_page import print_agent
+from control_plane.cli.arguments import AgentArgument
+from control_plane.cli.confirm import Yes, make_sure
 from control_plane.cli.failure import Failure
 from control_plane.cli.history_page import print_history
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
@@ -72,6 +74,7 @@ def list_agents(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
+    """Agents with what is known of them now: reachable, well, serving, and what stands in the way."""
     params = {"revoked": str(revoked).lower()} | ({} if tenant is None else {"tenant": tenant})
     found = ask(find_target(url, token, data), "GET", "/agents", params=params)
     if as_json:
@@ -98,7 +101,9 @@ def list_agents(
 
 
 @app.command()
-def show(agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+def show(
+    agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
     """Everything known of one agent, by its name or id."""
     shown = ask(find_target(url, token, data), "GET", f"/agents/{segment(agent)}")
     if as_json:
@@ -109,7 +114,7 @@ def show(agent: str, url: Url = None, token: Token = None, data: Data = DATA, as
 
 @app.command()
 def history(
-    agent: str,
+    agent: AgentArgument,
     hours: Annotated[
         float, typer.Option("--hours", min=0.01, max=8_760, help="How far back from now, or from --until.")
     ] = 1.0,
@@ -135,10 +140,19 @@ def history(
 
 @app.command()
 def revoke(
-    agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    agent: AgentArgument,
+    yes: Yes = False,
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
 ) -> None:
     """Ends an agent for good: its traffic within 2 s, and its keys for ever."""
-    shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/revoke")
+    target = find_target(url, token, data)
+    known = ask(target, "GET", f"/agents/{segment(agent)}")
+    whose = f"{known['name']} ({known['id']}) of {known['tenant_name']}"
+    make_sure(f"Revoke {whose}? Its calls are cut off, and it must enrol anew to come back.", yes=yes)
+    shown = ask(target, "POST", f"/agents/{segment(known['id'])}/revoke")
     if as_json:
         print_json(shown)
     else:

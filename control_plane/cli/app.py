@@ -9,6 +9,7 @@ from control_plane.cli import (
     agents,
     calls,
     cards,
+    contexts,
     diagnostics,
     economy,
     ledger,
@@ -16,6 +17,7 @@ from control_plane.cli import (
     pins,
     providers,
 )
+from control_plane.cli.context_option import offer_everywhere
 from control_plane.cli.failure import Failure
 from control_plane.cli.start import register
 
@@ -23,7 +25,6 @@ app = typer.Typer(
     name="daalu",
     help="The Daalu AI Factory's control plane: set it up, run it, look after it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 register(app)
@@ -47,11 +48,14 @@ app.command("credits")(ledger.credits_of_cards)
 app.add_typer(ledger.statements, name="statements")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(providers.app, name="providers")
+app.add_typer(contexts.app, name="contexts")
 
 
 def main() -> None:
+    command = typer.main.get_command(app)
+    offer_everywhere(command)
     try:
-        app()
+        command()
     except Failure as failure:
         print(f"daalu: {failure}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(failure.exit_code)

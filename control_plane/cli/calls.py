@@ -49,7 +49,14 @@ def list_calls(
 
 @app.command()
 def explain(
-    call_id: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    call_id: Annotated[
+        str,
+        typer.Argument(help="A call's id, as `daalu calls list` and the answer's x-daalu-call-id show it."),
+    ],
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
 ) -> None:
     """Why a call went where it did, and what came of it."""
     call = ask(find_target(url, token, data), "GET", f"/calls/{segment(call_id)}")

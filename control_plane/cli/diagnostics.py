@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from control_plane.cli.arguments import AgentArgument
 from control_plane.cli.diagnostics_page import print_finding, print_head, print_run
 from control_plane.cli.failure import Failure
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
@@ -18,7 +19,9 @@ app = typer.Typer(help="Look an agent's host over, from the driver to the first 
 
 
 @app.command()
-def run(agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+def run(
+    agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
     """Runs every check now and shows each as it ends. Exit code 1 where one failed."""
     target = find_target(url, token, data)
     found = ask(target, "POST", f"/agents/{segment(agent)}/diagnostics")
@@ -43,7 +46,7 @@ def run(agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_
 
 @app.command("list")
 def list_runs(
-    agent: str,
+    agent: AgentArgument,
     limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="The newest this many.")] = 10,
     url: Url = None,
     token: Token = None,
@@ -72,7 +75,13 @@ def list_runs(
 
 
 @app.command()
-def show(run_id: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+def show(
+    run_id: Annotated[str, typer.Argument(help="A run's id, as `daalu diagnostics list` shows it.")],
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
     """One run with all its evidence."""
     found = ask(find_target(url, token, data), "GET", f"/diagnostics/{segment(run_id)}")
     if as_json:

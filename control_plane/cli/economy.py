@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
+from control_plane.cli.arguments import AgentArgument, NewName, PoolArgument, TenantArgument
+from control_plane.cli.confirm import Yes, make_sure
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
 from control_plane.cli.show import moment, print_json, print_pairs, print_table
 from control_plane.store.economy_tables import Billing, Overage, PoolKind, TrustPolicy
@@ -21,7 +23,7 @@ Starts = Annotated[int | None, typer.Option(help="From when on, in Unix millisec
 
 @pools.command("create")
 def create_pool(
-    name: str,
+    name: NewName,
     kind: Annotated[PoolKind, typer.Option(help="hosted: the operator's cards only.")],
     default_plan: Annotated[
         str | None, typer.Option(help="The plan of tenants without a subscription; hosted pools only.")
@@ -39,6 +41,7 @@ def create_pool(
 
 @pools.command("list")
 def list_pools(url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+    """Every pool, by name."""
     found = ask(find_target(url, token, data), "GET", "/pools")
     if as_json:
         print_json(found)
@@ -51,7 +54,7 @@ def list_pools(url: Url = None, token: Token = None, data: Data = DATA, as_json:
 
 @pools.command("show")
 def show_pool(
-    pool: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    pool: PoolArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:
     """A pool's cards, prices and share."""
     found = ask(find_target(url, token, data), "GET", f"/pools/{segment(pool)}")
@@ -82,7 +85,7 @@ def show_pool(
 
 @pools.command("contribute")
 def contribute(
-    agent: str,
+    agent: AgentArgument,
     pool: PoolOption,
     url: Url = None,
     token: Token = None,
@@ -98,7 +101,7 @@ def contribute(
 
 @pools.command("withdraw")
 def withdraw(
-    agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:
     """Takes an agent out of its pool at once; calls under way end and are credited."""
     row = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/withdraw")
@@ -107,11 +110,11 @@ def withdraw(
 
 @plans.command("create")
 def create_plan(
-    name: str,
+    name: NewName,
     monthly_tokens: Annotated[int, typer.Option(help="Quota of a calendar month, UTC.")],
-    requests_per_minute: Annotated[int, typer.Option()] = 60,
-    tokens_per_minute: Annotated[int, typer.Option()] = 100_000,
-    concurrent_calls: Annotated[int, typer.Option()] = 8,
+    requests_per_minute: Annotated[int, typer.Option(help="Calls begun in a minute.")] = 60,
+    tokens_per_minute: Annotated[int, typer.Option(help="Tokens held in a minute.")] = 100_000,
+    concurrent_calls: Annotated[int, typer.Option(help="Calls at the same time.")] = 8,
     default_output_tokens: Annotated[int, typer.Option(help="Where a call names no max_tokens.")] = 1024,
     overage: Annotated[Overage, typer.Option(help="What happens beyond the quota.")] = Overage.STOP,
     billing: Annotated[Billing, typer.Option(help="Credit from free use is never payable.")] = (
@@ -139,6 +142,7 @@ def create_plan(
 
 @plans.command("list")
 def list_plans(url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+    """Every plan with its quota and limits."""
     found = ask(find_target(url, token, data), "GET", "/plans")
     if as_json:
         print_json(found)
@@ -153,7 +157,7 @@ def list_plans(url: Url = None, token: Token = None, data: Data = DATA, as_json:
 
 @prices.command("set")
 def set_price(
-    model: str,
+    model: Annotated[str, typer.Argument(help="What clients ask for it by.")],
     pool: PoolOption,
     input_price: Annotated[int, typer.Option("--input", help="Micro-USD per million tokens.")],
     output_price: Annotated[int, typer.Option("--output", help="Micro-USD per million tokens.")],
@@ -184,6 +188,7 @@ def list_prices(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
+    """Prices in micro-USD per million tokens, the newest of each model first."""
     params = {} if pool is None else {"pool": pool}
     found = ask(find_target(url, token, data), "GET", "/prices", params=params)
     if as_json:
@@ -227,8 +232,17 @@ def start_subscription(
 
 @subscriptions.command("end")
 def end_subscription(
-    subscription: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    subscription: Annotated[
+        str, typer.Argument(help="A subscription's id, as `daalu subscriptions list` shows it.")
+    ],
+    yes: Yes = False,
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
 ) -> None:
+    """Takes the right to use a pool away; calls under way end."""
+    make_sure(f"End {subscription}? The tenant cannot use the pool from then on.", yes=yes)
     row = ask(find_target(url, token, data), "POST", f"/subscriptions/{segment(subscription)}/end")
     _print_made(row, f"ended {row['id']}", as_json)
 
@@ -241,6 +255,7 @@ def list_subscriptions(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
+    """Who may use which pool under which plan; ended ones too."""
     params = {} if tenant is None else {"tenant": tenant}
     found = ask(find_target(url, token, data), "GET", "/subscriptions", params=params)
     if as_json:
@@ -254,7 +269,7 @@ def list_subscriptions(
 
 
 def policy(
-    tenant: str,
+    tenant: TenantArgument,
     trust: Annotated[TrustPolicy | None, typer.Option(help="Whose cards of a pool may serve it.")] = None,
     operator: Annotated[
         bool | None, typer.Option("--operator/--no-operator", help="Its cards are operator-run.")

@@ -1,5 +1,19 @@
 """How a command ends when it could not do what it was asked."""
 
+# Of a program's exit; docs/cli.md explains them to whoever writes scripts.
+REFUSED = 1
+WRONG_COMMAND_LINE = 2
+UNREACHABLE = 3
+INTERRUPTED = 130
+
 
 class Failure(Exception):
-    """Printed as one line on standard error; the exit code is 1."""
+    """Printed as one line on standard error; its exit code says what a script may do about it."""
+
+    exit_code = REFUSED
+
+
+class Unreachable(Failure):
+    """The control plane did not answer: nothing is known of what was asked, and trying again may help."""
+
+    exit_code = UNREACHABLE

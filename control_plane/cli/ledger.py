@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from control_plane.cli.confirm import Yes, make_sure
 from control_plane.cli.failure import Failure
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target
 from control_plane.cli.show import moment, plain, print_json, print_table, usd
@@ -60,6 +61,7 @@ def credits_of_cards(
 def list_statements(
     tenant: OfTenant = None, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:
+    """What tenants owe, month by month, and what was paid."""
     found = ask(find_target(url, token, data), "GET", "/statements", params=_params(tenant, None))
     if as_json:
         print_json(found)
@@ -75,12 +77,14 @@ def list_statements(
 def mark_paid(
     tenant: Annotated[str, typer.Argument(help="A tenant's name or id.")],
     month: Annotated[str, typer.Argument(help="Like 2026-11.")],
+    yes: Yes = False,
     url: Url = None,
     token: Token = None,
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
     """Records that a tenant paid a month; the credit held for it becomes payable."""
+    make_sure(f"Mark {month} of {tenant} as paid? What its providers earned becomes payable.", yes=yes)
     wanted = {"tenant": tenant, "month": month}
     found = ask(find_target(url, token, data), "POST", "/statements/paid", json=wanted)
     if as_json:
@@ -109,12 +113,14 @@ def verify(url: Url = None, token: Token = None, data: Data = DATA, as_json: Jso
 @ledger.command("reverse")
 def reverse(
     call: Annotated[str, typer.Argument(help="The id of a call that was charged.")],
+    yes: Yes = False,
     url: Url = None,
     token: Token = None,
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
     """Takes a call's charge and credit back, by a transaction of its own."""
+    make_sure(f"Take back what {call} was charged, and the credit for it?", yes=yes)
     made = ask(find_target(url, token, data), "POST", "/ledger/reverse", json={"call": call})
     if as_json:
         print_json(made)

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from control_plane.cli.arguments import AgentArgument
+from control_plane.cli.confirm import Yes, make_sure
 from control_plane.cli.fit_page import print_fit
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
 from control_plane.cli.show import print_json, print_table
@@ -15,6 +17,7 @@ Agent = Annotated[str, typer.Option("--agent", help="An agent's name or id.")]
 
 @app.command("list")
 def list_models(url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+    """The models that the catalogue has, and what clients ask for them by."""
     found = ask(find_target(url, token, data), "GET", "/models")
     if as_json:
         print_json(found)
@@ -28,7 +31,9 @@ def list_models(url: Url = None, token: Token = None, data: Data = DATA, as_json
 
 
 @app.command()
-def fit(agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+def fit(
+    agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
     """What an agent's cards can serve, and why not the rest, with the arithmetic."""
     found = ask(find_target(url, token, data), "GET", f"/agents/{segment(agent)}/models")
     if as_json:
@@ -39,7 +44,12 @@ def fit(agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_
 
 @app.command()
 def deploy(
-    model: str, agent: Agent, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    model: Annotated[str, typer.Argument(help="A model's id of the catalogue.")],
+    agent: Agent,
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
 ) -> None:
     """Wants a model on an agent; the fleet works towards it. Watch with `daalu agents show`."""
     target = find_target(url, token, data)
@@ -52,9 +62,15 @@ def deploy(
 
 @app.command()
 def stop(
-    agent: Agent, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    agent: Agent,
+    yes: Yes = False,
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
 ) -> None:
     """Wants no model on an agent."""
+    make_sure(f"Stop the model of {agent}? The calls that it serves are cut off.", yes=yes)
     shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/stop")
     if as_json:
         print_json(shown)

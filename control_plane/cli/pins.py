@@ -40,7 +40,13 @@ def add_pin(
 
 
 @app.command("end")
-def end_pin(pin: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+def end_pin(
+    pin: Annotated[str, typer.Argument(help="A pin's id, as `daalu pins list` shows it.")],
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
     """The calls go where they went before."""
     row = ask(find_target(url, token, data), "POST", f"/pins/{segment(pin)}/end")
     if as_json:

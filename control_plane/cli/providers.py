@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from control_plane.cli.confirm import Yes, make_sure
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
 from control_plane.cli.show import moment, print_json, print_table
 
@@ -36,6 +37,7 @@ def flags(
 @app.command("clear")
 def clear(
     agent: Annotated[str, typer.Argument(help="A flagged agent's name or id.")],
+    yes: Yes = False,
     url: Url = None,
     token: Token = None,
     data: Data = DATA,
@@ -43,6 +45,7 @@ def clear(
 ) -> None:
     """Ends an agent's flag, once you know why its counts differed: its credit from paid statements becomes
     payable. Only calls after this are judged again."""
+    make_sure(f"Clear the flag of {agent}? Its credit from paid statements becomes payable.", yes=yes)
     found = ask(find_target(url, token, data), "POST", f"/providers/{segment(agent)}/clear")
     if as_json:
         print_json(found)

@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -10,7 +10,10 @@ from urllib.parse import quote, urlsplit
 import httpx2
 import typer
 
-from control_plane.cli.failure import Failure
+from control_plane.cli.context_option import CONTEXT_ENVIRONMENT, context_from_environment, named_context
+from control_plane.cli.contexts_file import Context, contexts_file, load_contexts
+from control_plane.cli.failure import Failure, Unreachable
+from control_plane.cli.waiting import waiting
 from control_plane.config import DEFAULT_DATA, Address, DataDirectory, InvalidSetting, load_settings
 
 TIMEOUT_S = 30.0
@@ -40,20 +43,66 @@ class Target:
 
     url: str
     token: str = field(repr=False)
-    # Trust this certificate and no other; None: the system's authorities.
-    certificate: Path | None
+    # Trust this certificate (PEM) and no other; None: the system's authorities.
+    certificate_pem: str | None
 
 
 def find_target(url: str | None, token: str | None, data: Path) -> Target:
-    """From flags and environment where given, else from the data directory. Raises Failure."""
+    """Where the control plane is. Raises Failure.
+
+    What the command line says goes before the environment, that before the context in use, and that before
+    the data directory of this machine.
+    """
+    from_environment = {
+        "--url": url is not None and url == os.environ.get("DAALU_URL"),
+        "--data": str(data) == os.environ.get("DAALU_DATA"),
+    }
+    said = {"--url": url is not None, "--data": data != DATA}
+    by_flag = [flag for flag, given in said.items() if given and not from_environment[flag]]
+    by_environment = [flag for flag, given in said.items() if given and from_environment[flag]]
+    if (name := named_context()) is not None:
+        if by_flag:
+            raise Failure(f"--context and {by_flag[0]} both say where the control plane is: give one")
+        return _target_of(name, token)
+    if by_flag:
+        return _target_at(url, token, data)
+    if (name := context_from_environment()) is not None:
+        if by_environment:
+            variable = f"DAALU_{by_environment[0].removeprefix('--').upper()}"
+            raise Failure(f"{CONTEXT_ENVIRONMENT} and {variable} are both set: unset one, or give --context")
+        return _target_of(name, token)
+    if not by_environment and (name := load_contexts(contexts_file()).current) is not None:
+        return _target_of(name, token)
+    return _target_at(url, token, data)
+
+
+def _target_of(name: str, token: str | None) -> Target:
+    """A token of the environment is not sent to a control plane of which another token is kept."""
+    context = load_contexts(contexts_file()).find(name)
+    if token is not None and token == os.environ.get("DAALU_TOKEN"):
+        token = context.token or token
+    token = token or context.token
+    if context.data is not None:
+        return _target_at(None, token, Path(context.data))
+    if token is None:
+        raise Failure(f"no token is kept for the context {name}: give DAALU_TOKEN or --token, or add it anew")
+    return target_of(replace(context, token=token))
+
+
+def target_of(context: Context) -> Target:
+    """Of a context that has address and token of its own. Raises Failure."""
+    return Target(check_private(context.url or ""), context.token or "", context.certificate_pem)
+
+
+def _target_at(url: str | None, token: str | None, data: Path) -> Target:
     directory = DataDirectory(data)
-    certificate = directory.tls_certificate if _readable(directory.tls_certificate) else None
+    certificate = directory.tls_certificate.read_text() if _readable(directory.tls_certificate) else None
     if url is None:
         try:
             url = _local_url(load_settings(data).listen)
         except InvalidSetting as error:
             raise Failure(f"{error}; or say where the control plane is: --url and --token") from error
-    _check_private(url)
+    url = check_private(url)
     if token is None:
         try:
             token = directory.operator_token.read_text().strip()
@@ -62,15 +111,20 @@ def find_target(url: str | None, token: str | None, data: Path) -> Target:
                 f"no operator's token: {directory.operator_token}: {error.strerror}."
                 " Give --token or DAALU_TOKEN, or run as the user who ran `daalu init`"
             ) from error
-    return Target(url.rstrip("/"), token, certificate)
+    return Target(url, token, certificate)
 
 
 def ask(target: Target, method: str, path: str, **arguments: Any) -> Any:
     """The decoded JSON answer. `path` under /api/v1. Raises Failure for everything but success."""
     try:
-        with httpx2.Client(
-            verify=_trust(target), timeout=TIMEOUT_S, headers={"authorization": f"Bearer {target.token}"}
-        ) as client:
+        with (
+            waiting(f"waiting for {target.url}"),
+            httpx2.Client(
+                verify=trust(target.certificate_pem),
+                timeout=TIMEOUT_S,
+                headers={"authorization": f"Bearer {target.token}"},
+            ) as client,
+        ):
             response = client.request(method, f"{target.url}/api/v1{path}", **arguments)
             body = response.json()
     except httpx2.ConnectError as error:
@@ -79,13 +133,13 @@ def ask(target: Target, method: str, path: str, **arguments: Any) -> Any:
                 f"{target.url} shows a certificate that is not trusted here: point --data at the control"
                 " plane's directory, or install its authority"
             ) from error
-        raise Failure(
+        raise Unreachable(
             f"the control plane does not answer at {target.url}: is `daalu serve` running? ({error})"
         ) from error
     except httpx2.TimeoutException as error:
-        raise Failure(f"{target.url} did not answer within {TIMEOUT_S:.0f} s") from error
+        raise Unreachable(f"{target.url} did not answer within {TIMEOUT_S:.0f} s") from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise Failure(f"speaking to {target.url} failed: {str(error) or type(error).__name__}") from error
+        raise Unreachable(f"speaking to {target.url} failed: {str(error) or type(error).__name__}") from error
     except ValueError as error:
         raise Failure(f"what answers at {target.url} is not a Daalu control plane") from error
     if response.is_success:
@@ -93,8 +147,8 @@ def ask(target: Target, method: str, path: str, **arguments: Any) -> Any:
     raise Failure(_refusal(target, response.status_code, body))
 
 
-def _check_private(url: str) -> None:
-    """Raises Failure where the operator's token would travel readable."""
+def check_private(url: str) -> str:
+    """The address as it is used. Raises Failure where the operator's token would travel readable."""
     try:
         parts = urlsplit(url)
         address = Address(parts.hostname or "", parts.port or 443)
@@ -104,6 +158,7 @@ def _check_private(url: str) -> None:
         raise Failure(f"--url {url!r} is no address: write https://host:port")
     if parts.scheme == "http" and not address.is_loopback:
         raise Failure(f"--url {url!r}: the operator's token would travel readable, use https://")
+    return url.rstrip("/")
 
 
 def segment(identifier: str) -> str:
@@ -120,17 +175,18 @@ def _refusal(target: Target, status: int, body: Any) -> str:
         return f"{target.url} answered with status {status} and no reason"
 
 
-def _trust(target: Target) -> ssl.SSLContext:
-    if target.certificate is None:
+def trust(certificate_pem: str | None) -> ssl.SSLContext:
+    """Raises Failure."""
+    if certificate_pem is None:
         return ssl.create_default_context()
     # This one certificate, whatever names are in it: stronger than any name an authority vouches for.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
-        context.load_verify_locations(target.certificate)
-    except OSError as error:  # ssl.SSLError is one
-        raise Failure(f"{target.certificate} is not a certificate: {error}") from error
+        context.load_verify_locations(cadata=certificate_pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise Failure(f"what should be the control plane's certificate is none: {error}") from error
     return context
 
 

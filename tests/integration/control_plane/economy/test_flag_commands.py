@@ -52,13 +52,13 @@ def test_a_flag_is_shown_and_cleared_once(plane: ControlPlane) -> None:
         "since_unix_ms": NOVEMBER_MS, "measure": "completion", "calls": 100, "claimed_tokens": 12_000,
         "counted_tokens": 10_000, "cleared_unix_ms": None,
     }  # fmt: skip
-    cleared = plane.daalu("providers", "clear", "agt-provider")
+    cleared = plane.daalu("providers", "clear", "--yes", "agt-provider")
     assert (cleared.returncode, cleared.stdout) == (0, "agt-provider is not flagged any more\n")
     assert listed() == []
     assert plane.daalu("providers", "flags").stdout == "no card is flagged\n"
     (flag,) = listed("--all")
     assert isinstance(flag["cleared_unix_ms"], int)
-    again = plane.daalu("providers", "clear", "agt-provider", "--json")
+    again = plane.daalu("providers", "clear", "--yes", "agt-provider", "--json")
     assert (again.returncode, again.stdout) == (1, "")
     assert "there is no flag of agent 'agt-provider'" in again.stderr
-    assert "there is no agent 'absent'" in plane.daalu("providers", "clear", "absent").stderr
+    assert "there is no agent 'absent'" in plane.daalu("providers", "clear", "--yes", "absent").stderr

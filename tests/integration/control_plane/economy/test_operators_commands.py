@@ -66,7 +66,7 @@ def test_a_role_follows_contributions_and_subscriptions(plane: ControlPlane) -> 
     assert plane.daalu("pools", "withdraw", "agt-provider").returncode == 0
     assert role("provider") == "owner"
     assert "there is no contribution" in _fails(plane, "pools", "withdraw", "agt-provider")
-    assert plane.daalu("subscriptions", "end", started.stdout.strip()).returncode == 0
+    assert plane.daalu("subscriptions", "end", "--yes", started.stdout.strip()).returncode == 0
     assert role("newcomer") == "none"
 
 
@@ -121,9 +121,9 @@ def test_usage_credits_and_statements_are_told_to_the_last_pico_dollar(plane: Co
     assert statement == {
         "tenant_id": "ten-consumer", "month": "2026-11", "charge_pico_usd": charge, "paid_unix_ms": None,
     }  # fmt: skip
-    assert "written like" in _fails(plane, "statements", "mark-paid", "consumer", "November")
-    assert "there is no statement" in _fails(plane, "statements", "mark-paid", "consumer", "2026-01")
-    assert "no charged call" in _fails(plane, "ledger", "reverse", "call-none")
+    assert "written like" in _fails(plane, "statements", "mark-paid", "--yes", "consumer", "November")
+    assert "there is no statement" in _fails(plane, "statements", "mark-paid", "--yes", "consumer", "2026-01")
+    assert "no charged call" in _fails(plane, "ledger", "reverse", "--yes", "call-none")
 
 
 @pytest.mark.parametrize("listing", ["pools", "plans", "prices", "subscriptions", "statements"])
