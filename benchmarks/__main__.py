@@ -1,6 +1,6 @@
 """Measures the product on one core beside nginx, vllm-router and LiteLLM; see docs/performance.md.
 
-python -m benchmarks [--json] [--rounds N] [--no-peers]
+python -m benchmarks [--json] [--rounds N] [--no-peers] [--only PART ...]
 """
 
 import argparse
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks import idle, product, proxies
+from benchmarks import fleet, idle, product, proxies, tunnel
 from benchmarks.loads import CHUNK_MS, CHUNKS, CONNECTIONS, Streams, Unary, settle, streams, unary
 from benchmarks.product import Proxy
 from benchmarks.programs import LOAD_CORE, MEASURED_CORE, CannotMeasure, built, python, running
@@ -129,6 +129,29 @@ def measure_two_processes(report: Report, directory: Path, rounds: int) -> None:
     report.values["cpu_per_call_two_processes"] = statistics.median(together) / statistics.median(alone)
 
 
+def measure_tunnel(report: Report, directory: Path, rounds: int) -> None:
+    measured = tunnel.measure(directory, rounds)
+    report.raw["requests/s through the product's tunnel"] = measured.product
+    report.raw["requests/s through plain WireGuard"] = measured.plain
+    report.values["tunnel_ratio"] = measured.product / measured.plain
+
+
+def measure_fleet(report: Report, directory: Path) -> None:
+    """CPU time, but for what was waited: other work on the machine changes that little."""
+    found = fleet.measure(directory, fleet.AGENTS, fleet.EVERY_S, fleet.WATCHED_S)
+    report.values["fleet_core_share"] = found.core_share
+    report.values["fleet_memory_mb"] = found.memory_mb
+    report.values["fleet_samples_lost"] = found.lost
+    report.values["fleet_page_ms"] = max(page.cpu_ms for page in found.pages.values())
+    report.raw["fleet samples sent"] = found.sent
+    report.raw["fleet samples stored"] = found.stored
+    report.raw["fleet connecting, CPU s"] = found.connecting_cpu_s
+    for name, page in found.pages.items():
+        report.raw[f"fleet page of {name}, CPU ms"] = page.cpu_ms
+        report.raw[f"fleet page of {name}, waited p50 ms"] = page.p50_ms
+        report.raw[f"fleet page of {name}, waited at worst ms"] = page.worst_ms
+
+
 def measure_peer(report: Report, directory: Path, start: Start, key: str) -> None:
     """A peer in turns with the product, so that their ratio is of the same minutes."""
     ours, theirs = [], []
@@ -155,9 +178,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-peers", action="store_true", help="without vllm-router and LiteLLM")
+    parser.add_argument("--only", action="append", default=[], metavar="PART", help="one of the parts; again")
     arguments = parser.parse_args()
     report = Report()
-    report.reasons["tunnel_ratio"] = "needs two network namespaces with a tunnel, which this does not make"
     steps: list[tuple[str, list[str], Callable[[Path], None]]] = [
         ("parts", ["ledger_calls_per_s", "plan_us_10k"], lambda where: measure_parts(report, where)),
         (
@@ -171,6 +194,12 @@ def main() -> None:
             ["cpu_per_call_two_processes"],
             lambda where: measure_two_processes(report, where, arguments.rounds),
         ),
+        ("tunnel", ["tunnel_ratio"], lambda where: measure_tunnel(report, where, arguments.rounds)),
+        (
+            "fleet",
+            ["fleet_core_share", "fleet_memory_mb", "fleet_samples_lost", "fleet_page_ms"],
+            lambda where: measure_fleet(report, where),
+        ),
     ]
     peers: list[tuple[str, Start]] = [
         ("unary_vs_vllm_router", proxies.vllm_router),
@@ -183,7 +212,13 @@ def main() -> None:
             steps.append(
                 (key, [key], lambda where, start=start, key=key: measure_peer(report, where, start, key))  # type: ignore[misc]
             )
+    names = [name for name, _, _ in steps]
+    if unknown := set(arguments.only) - set(names):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}: use one of {', '.join(names)}")
     for name, keys, step in steps:
+        if arguments.only and name not in arguments.only:
+            report.reasons.update(dict.fromkeys(keys, "left out by --only"))
+            continue
         say(name)
         try:
             with tempfile.TemporaryDirectory(prefix="daalu-bench-") as directory:

@@ -6,12 +6,9 @@ Prints the API key on one line and then answers the control plane, with mutual T
 """
 
 import asyncio
-import hashlib
 import sys
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from daalu_wire.v1 import agent_pb2
 from sqlmodel import Session
 
@@ -36,6 +33,7 @@ from control_plane.store import Store, announce, unix_ms
 from control_plane.store.economy_tables import Billing, Overage, PoolKind
 from control_plane.store.tables import Agent, ChangeKind, Connection, Deployment, Purpose, Tenant
 from tests.support import fleet_agent
+from tests.support.fleet import agent_row
 from tests.support.fleet_agent import ScriptedAgent
 
 # What the catalogue ships. An agent serves nothing that is not in it.
@@ -74,28 +72,12 @@ def _enrol(session: Session, agent: ScriptedAgent, engine_port: int) -> str:
     session.flush()
     created = create_key(session, tenant=tenant, name="bench", purpose=Purpose.GENERAL, actor="bench")
     change_policy(session, tenant=operator, change=PolicyChange(is_operator=True), actor="bench")
-    public = agent.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    certificate = x509.load_pem_x509_certificate(agent.certificate_pem.encode())
-    session.add(
-        Agent(
-            id=agent.agent_id,
-            tenant_id=operator.id,
-            name="bench",
-            connection=Connection.DIRECT,
-            rpc_port=agent.port,
-            engine_port=engine_port,
-            wireguard_public_key=agent.agent_id,
-            tls_key_sha256=hashlib.sha256(public).digest(),
-            certificate_pem=agent.certificate_pem,
-            certificate_expires_unix_ms=int(certificate.not_valid_after_utc.timestamp() * 1000),
-            agent_version="0",
-            created_unix_ms=unix_ms(),
-        )
-    )
+    row = agent_row(agent, operator.id, name="bench", engine_port=engine_port, connection=Connection.DIRECT)
+    session.add(row)
     session.flush()
     session.add(Deployment(agent_id=agent.agent_id, model_id=MODEL_ID, changed_unix_ms=unix_ms()))
     announce(session, ChangeKind.AGENT, agent.agent_id)
-    _share(session, session.get_one(Agent, agent.agent_id), tenant)
+    _share(session, row, tenant)
     return created.text
 
 

@@ -43,14 +43,23 @@ def built(source: str, directory: Path) -> Path:
 
 @contextmanager
 def running(
-    command: list[str], core: int, log: Path, *, environment: dict[str, str] | None = None
+    command: list[str],
+    core: int,
+    log: Path,
+    *,
+    environment: dict[str, str] | None = None,
+    talkative: bool = False,
 ) -> Iterator["subprocess.Popen[str]"]:
-    """The program, pinned to one core, its standard output ours to read and its errors in `log`."""
+    """The program, pinned to one core, its standard output ours to read and its errors in `log`.
+
+    `talkative`: it also reads what is written to its standard input.
+    """
     with log.open("ab") as errors:
         process = subprocess.Popen(
             ["taskset", "-c", str(core), *command],
             cwd=ROOT,
             env=os.environ | (environment or {}),
+            stdin=subprocess.PIPE if talkative else None,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -80,7 +89,12 @@ def cpu_s(pid: int) -> float:
 
 def memory_kib(pid: int) -> int:
     """Resident memory of a process and its living children."""
-    return sum(_resident_kib(each) for each in (pid, *_children(pid)))
+    return sum(_status_kib(each, "VmRSS") for each in (pid, *_children(pid)))
+
+
+def peak_memory_kib(pid: int) -> int:
+    """The most resident memory that a process ever had, its children left out."""
+    return _status_kib(pid, "VmHWM")
 
 
 def wait_until(condition: "object", what: str, *, within_s: float = CONNECT_S) -> None:
@@ -106,8 +120,8 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _resident_kib(pid: int) -> int:
+def _status_kib(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1])
     return 0

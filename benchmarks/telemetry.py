@@ -13,8 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-from daalu_wire.v1 import agent_pb2
-
 from control_plane.catalogue import CardClasses
 from control_plane.fleet import AgentStatus, FleetView, identity_of
 from control_plane.fleet.facts import AgentFacts
@@ -23,7 +21,7 @@ from control_plane.fleet.telemetry import Recorder, Wanted, read_history
 from control_plane.identifiers import AgentId
 from control_plane.metrics import OPERATORS, CallMeters, MetricsParts, ProcessFigures, look, render
 from control_plane.store import unix_ms
-from tests.support.telemetry import agent_facts
+from tests.support.telemetry import agent_facts, sample_at_work
 
 AGENTS = 1_000
 AGENTS_OF_A_TENANT = 10
@@ -42,30 +40,8 @@ def facts(number: int) -> AgentFacts:
     return agent_facts(f"agt-{number}", f"ten-{number // AGENTS_OF_A_TENANT}")
 
 
-def sample(number: int, at_unix_ms: int, chance: random.Random) -> agent_pb2.TelemetrySample:
-    """A card at work: its integer readings have no digits, and what is steady stays."""
-    busy = chance.randint(20, 95)
-    card = agent_pb2.CardSample(index=0, uuid=f"GPU-{number}")
-    card.temperature_celsius.value = 55 + busy // 8
-    card.utilisation_percent.value = busy
-    card.memory_used_bytes.value = 15_300_000_000
-    card.memory_total_bytes.value = 17_171_480_576
-    card.power_watts.value = round(20 + busy * 0.5 + chance.random(), 1)
-    card.clock_graphics_mhz.value = 1_800 + 15 * chance.randint(0, 12)
-    card.clock_memory_mhz.value = 8_001
-    card.fan_percent.value = 40
-    card.throttle.value.SetInParent()
-    card.ecc_uncorrected_count.value = 0
-    engine = agent_pb2.EngineSample(
-        phase=agent_pb2.ENGINE_PHASE_READY, running_calls=chance.randint(0, 16), max_running_calls=16
-    )
-    engine.kv_cache_percent.value = round(chance.random() * 90, 1)
-    return agent_pb2.TelemetrySample(
-        sampled_unix_ms=at_unix_ms,
-        card_system=agent_pb2.CardSystem(state=agent_pb2.CARD_SYSTEM_STATE_OK),
-        cards=[card],
-        engine=engine,
-    )
+def uuid_of(number: int) -> str:
+    return f"GPU-{number}"
 
 
 def fill(recorder: Recorder, fleet: list[AgentFacts], until_unix_ms: int, every_s: float) -> None:
@@ -74,7 +50,7 @@ def fill(recorder: Recorder, fleet: list[AgentFacts], until_unix_ms: int, every_
     begins = until_unix_ms - FILLED_MIN * MINUTE_MS
     for at_unix_ms in range(begins, until_unix_ms, int(every_s * 1000)):
         for number, each in enumerate(fleet):
-            recorder.sampled(each, sample(number, at_unix_ms, chance), at_unix_ms)
+            recorder.sampled(each, sample_at_work(uuid_of(number), at_unix_ms, chance), at_unix_ms)
         while recorder.waiting_count:
             time.sleep(0.01)
 
@@ -103,7 +79,7 @@ def watch(states: list[AgentState], every_s: float) -> dict[str, float]:
     while due_s - began_s < WATCHED_S:
         number = heard % len(states)
         before_s = time.thread_time()
-        made = sample(number, unix_ms(), chance)
+        made = sample_at_work(uuid_of(number), unix_ms(), chance)
         between_s = time.thread_time()
         states[number].hear(made, time.monotonic())
         making_s += between_s - before_s

@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 TICKET_SECRET_BYTES = 32
 MIB = 1024**2
+# The part that ends last.
+SIBLINGS = "siblings"
 # Containers made and not freed by their count before the collector looks for cycles among the young.
 COLLECT_EVERY_ALLOCATIONS = 10_000
 
@@ -212,7 +214,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         "fleet": fleet.run,
         "diagnostics": diagnostics.run,
         "gateway": gateway.run,
-        "siblings": siblings.run,
+        SIBLINGS: siblings.run,
         "drift watch": DriftWatch(store).run,
     }
 
@@ -251,9 +253,12 @@ async def _run(built: _Built, settings: Settings) -> None:
     for listener in built.listeners:
         listener.stop()
     await asyncio.wait(serving)
-    for task in [asked, *background]:
-        task.cancel()
-    await asyncio.wait([asked, *background])
+    # The siblings last: they take a process that has said goodbye for one that settles no more calls.
+    siblings = [task for task in background if task.get_name() == SIBLINGS]
+    for ended in ([asked, *(task for task in background if task not in siblings)], siblings):
+        for task in ended:
+            task.cancel()
+        await asyncio.wait(ended)
     for task in serving + background:
         if failed != task.get_name() and not task.cancelled() and task.exception():
             failed = _log_end(task)

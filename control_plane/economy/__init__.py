@@ -7,7 +7,8 @@ For the router and the gateway:
 - For many calls at once, in functions that `Store.write_item` is given: before dispatch
   `hold_all(session, [(NewTerms(...), rows), ...], save) -> [Held | QuotaExceeded, ...]`, where
   `save(session, [rows, ...])` writes calls and attempts of those held; at the end, their rows written,
-  `settle_all(session, [SettleFacts(...) | OwnFacts(...) | Voided(...), ...]) -> [Settled | None, ...]`:
+  `settle_all(session, [Ending, ...]) -> [Settled | None, ...]`, an Ending being one of SettleFacts, OwnFacts,
+  Voided, TakenBack:
   None where nothing was held. Settling again returns what was settled.
 - For one, as units of `Store.write`: `hold`, `checkpoint`, `settle` (raises NothingHeld), `settle_own`,
   `void`.
@@ -22,7 +23,13 @@ from control_plane.economy.flags import clear_flag, find_drift, judge_providers,
 from control_plane.economy.index import EconomyIndex
 from control_plane.economy.ledger import reverse
 from control_plane.economy.limits import Admitted, Limit, Limited, LimitTable
-from control_plane.economy.money import MOST_HOLD_TOKENS, MOST_PRICE_MICRO_USD_PER_MTOK, PriceTerms, Tokens
+from control_plane.economy.money import (
+    MOST_HOLD_TOKENS,
+    MOST_PRICE_MICRO_USD_PER_MTOK,
+    PriceTerms,
+    Tokens,
+    payable_tokens,
+)
 from control_plane.economy.months import month_of
 from control_plane.economy.pins import NewPin, Pin, add_pin, end_pin, list_pins, pin_for
 from control_plane.economy.plans import NewPlan, create_plan, find_plan, list_plans
@@ -53,6 +60,7 @@ from control_plane.economy.settlement import (
     OwnFacts,
     Settled,
     SettleFacts,
+    TakenBack,
     Voided,
     settle,
     settle_all,
@@ -125,6 +133,7 @@ __all__ = [
     "SettleFacts",
     "Settled",
     "Statement",
+    "TakenBack",
     "TenantEconomy",
     "Tokens",
     "Usage",
@@ -155,6 +164,7 @@ __all__ = [
     "list_subscriptions",
     "mark_paid",
     "month_of",
+    "payable_tokens",
     "pin_for",
     "read_economy",
     "reap_holds",

@@ -4,6 +4,7 @@ A settlement debits the consumer, credits the card's tenant in the account that 
 the platform the remainder. A release moves held credit to payable. A reversal takes a settlement back.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from control_plane.store.economy_tables import (
     StatementPaid,
     TransactionKind,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
@@ -161,6 +164,14 @@ def reverse(session: Session, call_id: str, *, actor: str) -> TransactionId:
         detail={"transaction": transaction_id, "reverses": settlement.id},
     )
     return transaction_id
+
+
+def reverse_once(session: Session, call_id: str, *, actor: str) -> None:
+    """`reverse`, unless that was done before. Raises Unknown."""
+    try:
+        reverse(session, call_id, actor=actor)
+    except Duplicate:
+        logger.info("call %s was reversed before", call_id)
 
 
 def entries_of(session: Session, transaction_id: str) -> tuple[Entry, ...]:

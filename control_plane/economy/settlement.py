@@ -7,7 +7,14 @@ from typing import Any, TypeAlias
 from sqlmodel import Session
 
 from control_plane.economy import sql
-from control_plane.economy.ledger import Entry, Provider, Transaction, post_all, settlement_entries
+from control_plane.economy.ledger import (
+    Entry,
+    Provider,
+    Transaction,
+    post_all,
+    reverse_once,
+    settlement_entries,
+)
 from control_plane.economy.money import (
     PriceTerms,
     Tokens,
@@ -61,14 +68,26 @@ class Voided:
     attempt_id: AttemptId
 
 
-Ending: TypeAlias = OwnFacts | SettleFacts | Voided
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """An answer was there, and its client got none of it, since nobody knew whether its settlement was
+    written: the hold is given back, or what was settled is reversed."""
+
+    call_id: CallId
+    attempt_id: AttemptId
+
+
+Ending: TypeAlias = OwnFacts | SettleFacts | TakenBack | Voided
+
+# Who reverses what an outage made the client lose.
+GATEWAY = "gateway"
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """`first`: by this call; else what was settled before, and nothing was changed.
 
-    Of Voided: nothing is charged, and `first` where this gave a hold back.
+    Of Voided and TakenBack: nothing is charged, and `first` where this gave a hold back.
     """
 
     attempt_id: AttemptId
@@ -152,6 +171,8 @@ class _Round:
     released: dict[sql.Month, tuple[int, int]] = field(default_factory=dict)
     usage: list[dict[str, Any]] = field(default_factory=list)
     posted: list[tuple[Transaction, tuple[Entry, ...]]] = field(default_factory=list)
+    # Calls whose settlement is to be taken back.
+    reversed: list[CallId] = field(default_factory=list)
 
     def end_all(self, session: Session, endings: Sequence[Ending]) -> list[Settled | None]:
         """By what is in the store; no two of them touch the same call or attempt."""
@@ -169,15 +190,19 @@ class _Round:
             sql.resolve(session, month, hold, used)
         sql.add_usage(session, self.usage)
         post_all(session, self.posted)
+        for call_id in self.reversed:
+            reverse_once(session, call_id, actor=GATEWAY)
 
     def _end(
         self, ending: Ending, terms: sql.HeldTerms | None, recorded: Mapping[str, sql.Recorded]
     ) -> Settled | None:
         is_open = terms is not None and terms.hold_state == HoldState.OPEN
         match ending:
-            case Voided():
+            case Voided() | TakenBack():
                 if terms is not None and is_open:
                     self._release(HoldState.VOID, terms, 0, 0)
+                elif isinstance(ending, TakenBack) and _was_settled(ending, recorded):
+                    self.reversed.append(ending.call_id)
                 return Settled(ending.attempt_id, Tokens(0, 0), 0, 0, first=is_open)
             case _ if before := recorded.get(ending.call_id):
                 return _settled_before(before)
@@ -215,6 +240,11 @@ class _Round:
         month = sql.Month(terms.tenant_id, terms.month, terms.pool_id)
         before = self.released.get(month, (0, 0))
         self.released[month] = (before[0] + hold, before[1] + used)
+
+
+def _was_settled(ending: TakenBack, recorded: Mapping[str, sql.Recorded]) -> bool:
+    row = recorded.get(ending.call_id)
+    return row is not None and row.attempt_id == ending.attempt_id
 
 
 def _settled_before(row: sql.Recorded) -> Settled:

@@ -17,6 +17,8 @@ MAX_METADATA_BYTES = 16_384
 KEEPALIVE_MS = 10_000
 KEEPALIVE_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_MS = 5_000
+# What an agent is told fits; the default's buffers are four times this, for every agent.
+TLS_FRAME_BYTES = 4_096
 
 
 class CertificateAuthority(Protocol):
@@ -90,6 +92,10 @@ def _options(tls_name: str) -> list[tuple[str, str | int]]:
         ("grpc.use_local_subchannel_pool", 1),
         # A proxy named in the environment is no way into a tunnel.
         ("grpc.enable_http_proxy", 0),
+        # Nobody looks at channelz, and it remembers several kilobytes for each agent.
+        ("grpc.enable_channelz", 0),
+        ("grpc.max_channel_trace_event_memory_per_node", 0),
+        ("grpc.tsi.max_frame_size", TLS_FRAME_BYTES),
         # The link retries calls itself, where it knows that this is safe.
         ("grpc.enable_retries", 0),
     ]

@@ -31,6 +31,8 @@ class CollectedAnswer:
         self._body = b""
         self._choices: dict[int, _Choice] = {}
         self._room = MOST_CHARACTERS
+        # Of so_far(): all that it ever has.
+        self._fixed: tuple[ChoiceText, ...] | None = None
 
     def events(self, data: bytes) -> None:
         """Whole server-sent events, one or several, with their ends."""
@@ -46,11 +48,19 @@ class CollectedAnswer:
     def choices(self) -> tuple[ChoiceText, ...]:
         """What came until now, in the order of the choices. A large body takes a while: call it in a thread,
         with nothing more given meanwhile."""
+        if self._fixed is not None:
+            return self._fixed
         self._read()
         if self._body:
             self._take(_object(self._body), "message")
             self._body = b""
         return tuple(self._choices[index].text() for index in sorted(self._choices))
+
+    def so_far(self) -> "CollectedAnswer":
+        """What came until now, by itself. For streams: little of one is unread, so it takes no thread."""
+        taken = CollectedAnswer(choices=self._most_choices)
+        taken._fixed = self.choices()
+        return taken
 
     def _read(self) -> None:
         events = b"".join(self._unread)

@@ -48,6 +48,10 @@ class AnswerText(Protocol):
         """A whole answer's body."""
         ...
 
+    def so_far(self) -> "AnswerText":
+        """What came until now, to be counted while more comes."""
+        ...
+
 
 class Counting(Protocol):
     """The gateway's own count of tokens, with the models' own tokenizers."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 
-from control_plane.economy import Tokens, Voided
+from control_plane.economy import TakenBack, Tokens, Voided, payable_tokens
 from control_plane.gateway.errors import Condition, Refusal
 from control_plane.gateway.holds import Holds, ending_of
 from control_plane.gateway.metering import Meter
@@ -71,7 +71,7 @@ class Settling:
         last = record.attempts[-1] if record.attempts else None
         used, metered = Tokens(), True
         try:
-            counted = await self._count(last) if last is not None else None
+            counted = await self._count(last, self.text) if last is not None else None
             if last is not None:
                 record.ending = ending_of(record, last, claimed, counted)
             used = counted or claimed or Tokens()
@@ -105,10 +105,10 @@ class Settling:
         if record.error_code is not None:
             meters.refused(record.tenant_id, record.error_code)
 
-    async def _count(self, attempt: AttemptRecord) -> Tokens | None:
+    async def _count(self, attempt: AttemptRecord, text: AnswerText | None) -> Tokens | None:
         """The gateway's own count, where the card's word alone is not enough; its estimate, where a vendor
         gave no word."""
-        text, candidate = self.text, attempt.candidate
+        candidate = attempt.candidate
         if isinstance(candidate, AtVendor):
             return self._estimate()
         if text is None or not isinstance(candidate, ThirdPartyCard) or candidate.agent.engine is None:
@@ -147,18 +147,35 @@ class Settling:
             await self._parts.reserving.book.write(record)
 
     async def checkpoints(self, attempt: AttemptRecord) -> None:
+        """Makes durable, now and then, what the client has been given so far. Until cancelled.
+
+        Where the card's word alone is not enough, it is counted so far, ever more rarely: all of these counts
+        together cost no more than some two of the whole answer.
+        """
+        wait_s = self._parts.limits.checkpoint_every_s
         while True:
-            await asyncio.sleep(self._parts.limits.checkpoint_every_s)
-            if self.meter is not None and self.meter.content:
-                await self._parts.reserving.book.checkpoint(attempt.id, self.meter.delivered)
+            await asyncio.sleep(wait_s)
+            if self.meter is None or not self.meter.content:
+                continue
+            tokens, text = self.meter.delivered, self.text
+            if text is not None:
+                wait_s *= 2
+                counted = await self._count(attempt, text.so_far())
+                if counted is None:
+                    continue
+                tokens = payable_tokens(tokens, counted, operator_card=False)
+            await self._parts.reserving.book.checkpoint(attempt.id, tokens)
 
     def take_back(self, attempt: AttemptRecord) -> Refusal:
-        """A whole answer whose settlement is not durable: the client gets none of it, so it pays for none of
-        it. The refusal is what it gets."""
+        """A whole answer whose settlement is not known to be durable: the client gets none of it, so it pays
+        for none of it. The refusal is what it gets."""
         record, refusal = self._record, unsettled()
-        record.ending = Voided(attempt.id)
+        record.ending = TakenBack(record.id, attempt.id)
+        record.end_attempt(AttemptOutcome.FAILED, unix_ms(), Tokens(), refusal.code)
         record.outcome, record.http_status = CallOutcome.FAILED, refusal.status
         record.error_code = refusal.code
+        # Also where what was owed was written just now.
+        self._parts.reserving.book.owe(record)
         return refusal
 
     def elapsed_ms(self) -> float:

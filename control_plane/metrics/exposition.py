@@ -11,7 +11,8 @@ from prometheus_client.registry import Collector
 
 from control_plane.fleet import AgentStatus, AgentView, FleetView
 from control_plane.identifiers import AgentId, TenantId
-from control_plane.metrics.agents import Seen, collect_agents
+from control_plane.metrics.agents import Seen, gauges_of_agents
+from control_plane.metrics.gauges import text_of
 from control_plane.metrics.meters import CallMeters
 from control_plane.metrics.process import ProcessFigures, collect_process
 from control_plane.metrics.scope import Scope
@@ -68,7 +69,8 @@ def render(looked: Looked, accept: str) -> tuple[bytes, str]:
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Once(list(_metrics(looked))))
-    return encode(registry), content_type
+    # The library's part last: in OpenMetrics it ends with the mark that ends the whole.
+    return text_of(gauges_of_agents(looked.seen)) + encode(registry), content_type
 
 
 class _Once(Collector):
@@ -80,7 +82,6 @@ class _Once(Collector):
 
 
 def _metrics(looked: Looked) -> Iterator[Metric]:
-    yield from collect_agents(looked.seen)
     yield from looked.calls.collect(looked.scope, looked.tenants)
     if looked.figures is not None:
         yield from collect_process(looked.figures)

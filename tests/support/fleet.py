@@ -45,26 +45,36 @@ def _enrol(session: Session, agent: ScriptedAgent, engine_port: int, connection:
     tenant_id = new_tenant_id()
     session.add(Tenant(id=tenant_id, name=tenant_id, created_unix_ms=unix_ms()))
     session.flush()
+    session.add(agent_row(agent, tenant_id, engine_port=engine_port, connection=connection))
+    announce(session, ChangeKind.AGENT, agent.agent_id)
+
+
+def agent_row(
+    agent: ScriptedAgent,
+    tenant_id: str,
+    *,
+    name: str = "host",
+    engine_port: int = 1,
+    connection: Connection = Connection.TUNNEL,
+) -> Agent:
+    """The agent must have been started."""
     public = agent.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     certificate = x509.load_pem_x509_certificate(agent.certificate_pem.encode())
-    session.add(
-        Agent(
-            id=agent.agent_id,
-            tenant_id=tenant_id,
-            name="host",
-            connection=connection,
-            tunnel_address=agent.host if connection is Connection.TUNNEL else None,
-            rpc_port=agent.port,
-            engine_port=engine_port,
-            wireguard_public_key=agent.agent_id,
-            tls_key_sha256=hashlib.sha256(public).digest(),
-            certificate_pem=agent.certificate_pem,
-            certificate_expires_unix_ms=int(certificate.not_valid_after_utc.timestamp() * 1000),
-            agent_version="0.1.0",
-            created_unix_ms=unix_ms(),
-        )
+    return Agent(
+        id=agent.agent_id,
+        tenant_id=tenant_id,
+        name=name,
+        connection=connection,
+        tunnel_address=agent.host if connection is Connection.TUNNEL else None,
+        rpc_port=agent.port,
+        engine_port=engine_port,
+        wireguard_public_key=agent.agent_id,
+        tls_key_sha256=hashlib.sha256(public).digest(),
+        certificate_pem=agent.certificate_pem,
+        certificate_expires_unix_ms=int(certificate.not_valid_after_utc.timestamp() * 1000),
+        agent_version="0.1.0",
+        created_unix_ms=unix_ms(),
     )
-    announce(session, ChangeKind.AGENT, agent.agent_id)
 
 
 @asynccontextmanager

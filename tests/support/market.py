@@ -142,6 +142,11 @@ class Events:
         # An answer of the scripted engine has 5 tokens, whatever its text.
         self._seen += b'"content":"x"' * 5
 
+    def so_far(self) -> "Events":
+        taken = Events()
+        taken.events(bytes(self._seen))
+        return taken
+
     def count(self) -> int:
         texts = self._seen.count(b'"content":"') - self._seen.count(b'"content":""')
         return texts + self._seen.count(b'"finish_reason":"stop"')

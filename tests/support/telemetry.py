@@ -1,5 +1,6 @@
 """Samples for the recorder, and what it makes of them."""
 
+import random
 from pathlib import Path
 
 from daalu_wire.v1 import agent_pb2
@@ -44,6 +45,32 @@ def sample(
     *cards: agent_pb2.CardSample, engine: agent_pb2.EngineSample | None = None
 ) -> agent_pb2.TelemetrySample:
     return agent_pb2.TelemetrySample(cards=cards, engine=engine)
+
+
+def sample_at_work(uuid: str, at_unix_ms: int, chance: random.Random) -> agent_pb2.TelemetrySample:
+    """A card at work: its integer readings have no digits, and what is steady stays."""
+    busy = chance.randint(20, 95)
+    card = agent_pb2.CardSample(index=0, uuid=uuid)
+    card.temperature_celsius.value = 55 + busy // 8
+    card.utilisation_percent.value = busy
+    card.memory_used_bytes.value = 15_300_000_000
+    card.memory_total_bytes.value = 17_171_480_576
+    card.power_watts.value = round(20 + busy * 0.5 + chance.random(), 1)
+    card.clock_graphics_mhz.value = 1_800 + 15 * chance.randint(0, 12)
+    card.clock_memory_mhz.value = 8_001
+    card.fan_percent.value = 40
+    card.throttle.value.SetInParent()
+    card.ecc_uncorrected_count.value = 0
+    engine = agent_pb2.EngineSample(
+        phase=agent_pb2.ENGINE_PHASE_READY, running_calls=chance.randint(0, 16), max_running_calls=16
+    )
+    engine.kv_cache_percent.value = round(chance.random() * 90, 1)
+    return agent_pb2.TelemetrySample(
+        sampled_unix_ms=at_unix_ms,
+        card_system=agent_pb2.CardSystem(state=agent_pb2.CARD_SYSTEM_STATE_OK),
+        cards=[card],
+        engine=engine,
+    )
 
 
 def record(

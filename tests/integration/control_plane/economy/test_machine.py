@@ -8,10 +8,12 @@ from sqlmodel import Session, select
 
 from control_plane.access import Duplicate, Invalid, Unknown
 from control_plane.economy import (
+    Ending,
     Held,
     NothingHeld,
     Settled,
     SettleFacts,
+    TakenBack,
     Tokens,
     Voided,
     checkpoint,
@@ -109,19 +111,31 @@ class Books(RuleBasedStateMachine):
         return multiple(*(each for each, held in zip(group, results, strict=True) if isinstance(held, Held)))
 
     @rule(
-        ends=st.lists(st.tuples(calls, st.none() | _TOKENS, _TOKENS, st.booleans()), min_size=1, max_size=9)
-    )
+        ends=st.lists(
+            st.tuples(
+                calls, st.none() | _TOKENS, _TOKENS, st.sampled_from([SettleFacts, Voided, TakenBack])
+            ),
+            min_size=1, max_size=9,
+        )
+    )  # fmt: skip
     def a_group_ends(self, ends):  # type: ignore[no-untyped-def]
-        endings = [
-            Voided(call.attempt_id)
-            if void_it
-            else SettleFacts(call.call_id, call.attempt_id, claimed, counted, self.now_ms)
-            for call, claimed, counted, void_it in ends
-        ]
+        endings: list[Ending] = []
+        for call, claimed, counted, how in ends:
+            if how is Voided:
+                endings.append(Voided(call.attempt_id))
+            elif how is TakenBack:
+                endings.append(TakenBack(call.call_id, call.attempt_id))
+            else:
+                endings.append(SettleFacts(call.call_id, call.attempt_id, claimed, counted, self.now_ms))
         results = self.store.write_now(lambda session: settle_all(session, endings))
         for ending, settled in zip(endings, results, strict=True):
             if isinstance(ending, SettleFacts):
                 self._told(ending.call_id, settled)
+        with self.store.reading() as session:
+            for ending in endings:
+                record = session.get(UsageRecord, ending.call_id) if isinstance(ending, TakenBack) else None
+                if record is not None and record.attempt_id == ending.attempt_id:
+                    self.reversed.add(record.call_id)
 
     @rule(target=calls, prompt=st.integers(0, 100), cap=st.integers(0, 300))
     def dispatch_to_a_vendor(self, prompt, cap):  # type: ignore[no-untyped-def]

@@ -1,5 +1,6 @@
 """Cards that lie in ways that no count can put right: nothing is charged by them, nothing stays held."""
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from control_plane.identifiers import AgentId
 from control_plane.store import Store
 from control_plane.store.economy_tables import AttemptTerms, LedgerEntry, UsageRecord
 from tests.support.control_plane import free_ports
-from tests.support.gateway import fleet_view
+from tests.support.gateway import OTHER_KEY, fleet_view
 from tests.support.gateway_engine import END, PROMPT_TOKENS, Exchange, answer, chunk, event
 from tests.support.market import EventCounting, Terms
 from tests.support.market_front import market
@@ -49,6 +50,29 @@ async def test_a_claim_that_is_no_count_is_no_claim(sqlite_store: Store, value: 
         assert all(0 <= record.prompt_tokens <= PROMPT_TOKENS for record in records)
         assert all(record.charge_pico_usd >= 0 for record in records)
         assert (await here.quota())[1] == 0
+
+
+async def test_what_a_crash_would_settle_by_is_no_more_than_was_counted(sqlite_store: Store) -> None:
+    """A checkpoint of a card that claims a hundred times what it says."""
+
+    async def inflates(exchange: Exchange) -> None:
+        await exchange.start_stream()
+        for done in (100, 200):
+            await exchange.piece(chunk("word", done=done))
+        await exchange.hung_up.wait()
+
+    limits = Limits(checkpoint_every_s=0.02)
+    body = {**ASK, "stream": True, "max_tokens": 1_000}
+    async with (
+        market(sqlite_store, scripts=(inflates,), hosted=False, limits=limits) as here,
+        httpx2.AsyncClient(headers={"authorization": f"Bearer {OTHER_KEY}"}, timeout=20) as http,
+        http.stream("POST", f"{here.front.url}/v1/chat/completions", json=body) as reply,
+        asyncio.timeout(20),
+    ):
+        assert reply.status_code == 200
+        while (terms := (await here.read(AttemptTerms))[0]).checkpoint_completion_tokens < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        assert (terms.checkpoint_prompt_tokens, terms.checkpoint_completion_tokens) == (PROMPT_TOKENS, 2)
 
 
 async def test_an_end_marker_in_disguise_does_not_get_past_the_settlement(sqlite_store: Store) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +12,7 @@ import openai
 import pytest
 from sqlmodel import Session, select
 
-from control_plane.economy import NewPin, add_pin, start_subscription, withdraw
+from control_plane.economy import NewPin, add_pin, start_subscription, verify, withdraw
 from control_plane.fleet import Health, Liveness
 from control_plane.gateway import Limits
 from control_plane.gateway.queries import reserve_all
@@ -19,9 +21,12 @@ from control_plane.store.economy_tables import (
     Account,
     AttemptTerms,
     Billing,
+    HoldState,
     LedgerEntry,
+    LedgerTransaction,
     Plan,
     Pool,
+    TransactionKind,
     TrustPolicy,
     UsageRecord,
 )
@@ -434,6 +439,66 @@ async def test_an_answer_whose_settlement_cannot_be_written_has_no_end_and_is_se
             while not await here.read(UsageRecord):  # noqa: ASYNC110 - the row is what is waited for
                 await asyncio.sleep(0.02)
         assert (await here.usage()).completion_tokens == 4
+
+
+async def _paid_back(here: Market, ended: Callable[[], Awaitable[bool]]) -> list[str]:
+    """The kinds of the ledger's transactions, when what is owed has been written."""
+    async with asyncio.timeout(5):
+        while not await ended():  # noqa: ASYNC110 - rows are what is waited for
+            await asyncio.sleep(0.02)
+    with here.front.store.reading() as session:
+        assert verify(session) == []
+    consumers = [row for row in await here.read(LedgerEntry) if row.account == Account.CONSUMER]
+    assert sum(row.amount_pico_usd for row in consumers) == 0
+    return sorted(row.kind for row in await here.read(LedgerTransaction))
+
+
+async def test_an_answer_that_was_refused_is_paid_back_where_its_settlement_came_late(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is slower than the gateway is patient: the write that was given up is made all the same."""
+    answered, write_item = threading.Event(), sqlite_store.write_item
+
+    def late(save: Any, item: Any) -> "asyncio.Future[Any]":
+        def after_the_answer(session: Session, items: list[Any]) -> Any:
+            answered.wait(10)
+            return save(session, items)
+
+        return write_item(save if save is reserve_all else after_the_answer, item)
+
+    limits = Limits(record_wait_s=0.2, catch_up_every_s=0.05)
+    async with market(sqlite_store, limits=limits) as here:
+        monkeypatch.setattr(sqlite_store, "write_item", late)
+        reply = await here.post(ASK)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "records_unavailable")
+        answered.set()
+
+        async def reversed_() -> bool:
+            return len(await here.read(LedgerTransaction)) == 2
+
+        assert await _paid_back(here, reversed_) == [TransactionKind.REVERSAL, TransactionKind.SETTLEMENT]
+
+
+async def test_an_answer_that_was_refused_costs_nothing_where_its_settlement_was_never_written(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_item = sqlite_store.write_item
+
+    def stuck_at_the_end(save: Any, item: Any) -> "asyncio.Future[Any]":
+        return write_item(save, item) if save is reserve_all else asyncio.get_running_loop().create_future()
+
+    limits = Limits(record_wait_s=0.2, catch_up_every_s=0.05)
+    async with market(sqlite_store, limits=limits) as here:
+        with monkeypatch.context() as broken:
+            broken.setattr(sqlite_store, "write_item", stuck_at_the_end)
+            reply = await here.post(ASK)
+            assert (reply.status_code, reply.json()["error"]["code"]) == (503, "records_unavailable")
+
+        async def given_back() -> bool:
+            return [row.hold_state for row in await here.read(AttemptTerms)] == [HoldState.VOID]
+
+        assert await _paid_back(here, given_back) == []
+        assert await here.read(UsageRecord) == []
 
 
 async def test_the_official_client_reads_the_refusals(sqlite_store: Store) -> None:

@@ -145,6 +145,15 @@ def test_it_can_be_asked_again_and_fed_on() -> None:
     assert answer.choices() == (ChoiceText("ab"),)
 
 
+def test_what_came_so_far_stays_as_it_was_while_more_comes() -> None:
+    collected = CollectedAnswer(choices=1)
+    collected.events(_event(_delta(content="one ")))
+    so_far = collected.so_far()
+    collected.events(_event(_delta(content="two")))
+    assert [choice.content for choice in so_far.choices()] == ["one "]
+    assert [choice.content for choice in collected.choices()] == ["one two"]
+
+
 def test_of_a_long_answer_little_more_than_its_text_is_kept() -> None:
     tracemalloc.start()
     try:

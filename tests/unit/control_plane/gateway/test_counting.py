@@ -72,6 +72,9 @@ async def test_only_its_own_texts_are_counted() -> None:
         def events(self, data: bytes) -> None: ...
         def whole(self, body: bytes) -> None: ...
 
+        def so_far(self) -> "Other":
+            return self
+
     with pytest.raises(TypeError, match="only what text_of"):
         await COUNTING.count("tiny", _request(), Other())
 
