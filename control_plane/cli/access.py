@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from control_plane.cli.arguments import NewName
+from control_plane.cli.arguments import NewName, UserArgument
 from control_plane.cli.confirm import Yes, make_sure
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
 from control_plane.cli.show import moment, print_json, print_table
@@ -72,7 +72,7 @@ def list_users(
 
 @users.command("link")
 def link_user(
-    user_id: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    user_id: UserArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:
     """Prints the address at which the user chooses a password: good once, for 72 hours, shown this once."""
     made = ask(find_target(url, token, data), "POST", f"/users/{segment(user_id)}/link")
@@ -81,7 +81,7 @@ def link_user(
 
 @users.command("remove")
 def remove_user(
-    user_id: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    user_id: UserArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:
     """Signs a user out everywhere, for good."""
     row = ask(find_target(url, token, data), "POST", f"/users/{segment(user_id)}/remove")

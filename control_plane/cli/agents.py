@@ -160,7 +160,9 @@ def revoke(
 
 
 @app.command()
-def drain(agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+def drain(
+    agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
     """Takes no new call on an agent, whoever's, until `resume`; calls in flight end."""
     shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/drain")
     _say(shown, "takes no new calls; calls in flight end", as_json=as_json)
@@ -168,7 +170,7 @@ def drain(agent: str, url: Url = None, token: Token = None, data: Data = DATA, a
 
 @app.command()
 def resume(
-    agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:
     """Takes calls again after `drain`."""
     shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/resume")
@@ -177,7 +179,7 @@ def resume(
 
 @app.command()
 def pause_pool(
-    agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:
     """Takes no new call of a pool on an agent, until `resume-pool`; its owner's own calls go on."""
     shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/pause-pool")
@@ -186,7 +188,7 @@ def pause_pool(
 
 @app.command()
 def resume_pool(
-    agent: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+    agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:
     """Takes calls of pools again after `pause-pool`."""
     shown = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/resume-pool")

@@ -1,6 +1,7 @@
 """The command line, put together."""
 
 import sys
+from typing import Any
 
 import typer
 
@@ -60,11 +61,16 @@ app.add_typer(providers.app, name="providers")
 app.add_typer(contexts.app, name="contexts")
 
 
-def main() -> None:
+def whole_command() -> Any:
+    """Every command as it is run, with what all of them take."""
     command = typer.main.get_command(app)
     offer_everywhere(command)
+    return command
+
+
+def main() -> None:
     try:
-        command()
+        whole_command()()
     except Failure as failure:
         print(f"daalu: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)

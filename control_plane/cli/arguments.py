@@ -8,3 +8,7 @@ AgentArgument = Annotated[str, typer.Argument(metavar="AGENT", help="An agent's 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="A tenant's name or id.")]
 PoolArgument = Annotated[str, typer.Argument(metavar="POOL", help="A pool's name or id.")]
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="What it is to be called.")]
+UserArgument = Annotated[
+    str, typer.Argument(metavar="USER", help="A user's id, as `daalu users list` has it.")
+]
+TestArgument = Annotated[str, typer.Argument(metavar="TEST", help="A load test's id.")]

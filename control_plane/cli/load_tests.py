@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from control_plane.cli.arguments import AgentArgument, TestArgument
 from control_plane.cli.failure import Failure
 from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
 from control_plane.cli.show import ago, milliseconds, moment, print_json, print_pairs, print_table
@@ -18,7 +19,7 @@ app = typer.Typer(help="Put an own card under load: its figures, and its knee.",
 
 @app.command()
 def run(
-    agent: str,
+    agent: AgentArgument,
     concurrency: Annotated[
         str, typer.Option("--concurrency", help="Calls at once of each step.")
     ] = "1,2,4,8,16,32",
@@ -68,7 +69,7 @@ def run(
 
 @app.command("list")
 def list_tests(
-    agent: str,
+    agent: AgentArgument,
     limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="The newest this many.")] = 10,
     url: Url = None,
     token: Token = None,
@@ -98,7 +99,9 @@ def list_tests(
 
 
 @app.command()
-def show(test: str, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False) -> None:
+def show(
+    test: TestArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
     """One load test, against the one before it."""
     found = ask(find_target(url, token, data), "GET", f"/loadtests/{segment(test)}")
     if as_json:
@@ -124,14 +127,14 @@ def show(test: str, url: Url = None, token: Token = None, data: Data = DATA, as_
 
 
 @app.command()
-def cancel(test: str, url: Url = None, token: Token = None, data: Data = DATA) -> None:
+def cancel(test: TestArgument, url: Url = None, token: Token = None, data: Data = DATA) -> None:
     """Ends one that is under way; its key is no good from here on."""
     ask(find_target(url, token, data), "POST", f"/loadtests/{segment(test)}/cancel")
     print(f"cancelled {test}")
 
 
 @app.command("csv")
-def as_csv(test: str, url: Url = None, token: Token = None, data: Data = DATA) -> None:
+def as_csv(test: TestArgument, url: Url = None, token: Token = None, data: Data = DATA) -> None:
     """Its steps as CSV, with a line of names."""
     steps = ask(find_target(url, token, data), "GET", f"/loadtests/{segment(test)}")["steps"]
     if not steps:
@@ -142,7 +145,7 @@ def as_csv(test: str, url: Url = None, token: Token = None, data: Data = DATA) -
 
 
 @app.command("clear-limit")
-def clear_limit(agent: str, url: Url = None, token: Token = None, data: Data = DATA) -> None:
+def clear_limit(agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA) -> None:
     """The router goes by the engine's own figures again, until the next load test."""
     cleared = ask(find_target(url, token, data), "POST", f"/agents/{segment(agent)}/queue-limit/clear")
     print(f"cleared the knee of {cleared['concurrency']} that {cleared['load_test_id']} measured")

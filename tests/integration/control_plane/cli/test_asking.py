@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from control_plane.store import Store
 from tests.support.control_plane import ControlPlane, initialised, serving
+from tests.support.economy import add_economy
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +19,9 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     plane = initialised(tmp_path_factory.mktemp("plane") / "data")
     with serving(plane):
         plane.daalu("tenants", "create", "acme")
+        store = Store(f"sqlite:///{plane.data / 'daalu.db'}")
+        store.write_now(add_economy)
+        store.close()
         yield plane
 
 
@@ -78,3 +83,16 @@ def test_yes_answers_where_nobody_is(plane: ControlPlane) -> None:
     key_id = _key(plane, "unasked")
     assert plane.daalu("keys", "revoke", key_id, "--yes").returncode == 0
     assert _revoked(plane, key_id)
+
+
+def test_the_question_names_the_agent_that_would_be_revoked(plane: ControlPlane) -> None:
+    asked = plane.daalu("agents", "revoke", "agt-second")
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert "Revoke agt-second (agt-second) of provider?" in asked.stderr
+    shown = json.loads(plane.daalu("agents", "show", "agt-second", "--json").stdout)
+    assert shown["revoked_unix_ms"] is None
+    assert (
+        plane.daalu("agents", "revoke", "agt-second", "--yes").stdout == "revoked agt-second (agt-second)\n"
+    )
+    shown = json.loads(plane.daalu("agents", "show", "agt-second", "--json").stdout)
+    assert shown["revoked_unix_ms"] is not None
