@@ -2,9 +2,7 @@
 
 # Of a program's exit; docs/cli.md explains them to whoever writes scripts.
 REFUSED = 1
-WRONG_COMMAND_LINE = 2
 UNREACHABLE = 3
-INTERRUPTED = 130
 
 
 class Failure(Exception):

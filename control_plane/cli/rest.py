@@ -79,11 +79,12 @@ def find_target(url: str | None, token: str | None, data: Path) -> Target:
 def _target_of(name: str, token: str | None) -> Target:
     """A token of the environment is not sent to a control plane of which another token is kept."""
     context = load_contexts(contexts_file()).find(name)
-    if token is not None and token == os.environ.get("DAALU_TOKEN"):
-        token = context.token or token
-    token = token or context.token
+    has_its_own = context.token is not None or context.data is not None
+    if token == os.environ.get("DAALU_TOKEN") and has_its_own:
+        token = context.token
     if context.data is not None:
         return _target_at(None, token, Path(context.data))
+    token = token or context.token
     if token is None:
         raise Failure(f"no token is kept for the context {name}: give DAALU_TOKEN or --token, or add it anew")
     return target_of(replace(context, token=token))
@@ -96,7 +97,10 @@ def target_of(context: Context) -> Target:
 
 def _target_at(url: str | None, token: str | None, data: Path) -> Target:
     directory = DataDirectory(data)
-    certificate = directory.tls_certificate.read_text() if _readable(directory.tls_certificate) else None
+    certificate = None
+    if _readable(directory.tls_certificate):
+        # What is no text is no certificate either, and is told as such.
+        certificate = directory.tls_certificate.read_text(errors="replace")
     if url is None:
         try:
             url = _local_url(load_settings(data).listen)
@@ -185,7 +189,7 @@ def trust(certificate_pem: str | None) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         context.load_verify_locations(cadata=certificate_pem)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, TypeError) as error:  # TypeError: not ASCII
         raise Failure(f"what should be the control plane's certificate is none: {error}") from error
     return context
 

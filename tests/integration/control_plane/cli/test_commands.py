@@ -1,6 +1,10 @@
 """The CLI against a control plane that runs."""
 
 import json
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -115,3 +119,29 @@ def test_the_operators_token_never_travels_readable_or_to_no_address(plane: Cont
     assert result.stderr.startswith(f"daalu: --url {url!r}")
     assert "https://" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_certificate_that_is_none_is_told_as_such(tmp_path_factory: pytest.TempPathFactory) -> None:
+    broken = initialised(tmp_path_factory.mktemp("broken") / "data")
+    for content in (b"\xff\xfe\x00", b"not a certificate"):
+        (broken.data / "tls" / "server.pem").write_bytes(content)
+        result = broken.daalu("tenants", "list")
+        assert result.returncode == 1
+        assert "certificate is none" in result.stderr
+
+
+def test_an_interrupted_command_ends_with_130(plane: ControlPlane) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-c", "from control_plane.cli import main; main()", "tenants", "list"]
+        process = subprocess.Popen(
+            [*command, "--url", url, "--token", plane.token], stderr=subprocess.PIPE, text=True
+        )
+        connection, _ = silent.accept()
+        with connection:
+            # It has asked, and waits for an answer that does not come.
+            connection.recv(1)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors

@@ -125,9 +125,10 @@ def test_a_token_that_is_not_kept_comes_from_the_environment_and_goes_to_no_othe
 def test_a_context_may_be_a_data_directory(
     operator: Operator, planes: tuple[ControlPlane, ControlPlane]
 ) -> None:
-    _, second = planes
+    first, second = planes
     operator.daalu("contexts", "add", "here", "--directory", str(second.data))
     assert operator.tenants() == ["of-second"]
+    assert operator.tenants(DAALU_TOKEN=first.token) == ["of-second"]
     assert second.token not in operator.file.read_text()
 
 
