@@ -95,6 +95,7 @@ class Book:
             # No money is in it: the reaper gives back whatever was held.
             logger.warning("call %s ends without its record: too many are unwritten", record.id)
             return False
+        record.end_is_late = True
         self.owe(record)
         return False
 

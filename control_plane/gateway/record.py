@@ -89,6 +89,8 @@ class CallRecord:
     denials: list[Denial] = field(default_factory=list)
     # With the outcome: how the last attempt's hold is resolved.
     ending: Ending | None = None
+    # Its end was not written when it should have been, and may be written late.
+    end_is_late: bool = False
     # Holds of earlier attempts, which delivered nothing; written again with every entry, to no effect.
     given_back: list[Ending] = field(default_factory=list)
     _planned: Planned = field(init=False)

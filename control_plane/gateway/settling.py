@@ -170,12 +170,13 @@ class Settling:
         """A whole answer whose settlement is not known to be durable: the client gets none of it, so it pays
         for none of it. The refusal is what it gets."""
         record, refusal = self._record, unsettled()
-        record.ending = TakenBack(record.id, attempt.id)
+        record.ending = TakenBack(record.id, attempt.id) if record.end_is_late else Voided(attempt.id)
         record.end_attempt(AttemptOutcome.FAILED, unix_ms(), Tokens(), refusal.code)
         record.outcome, record.http_status = CallOutcome.FAILED, refusal.status
         record.error_code = refusal.code
-        # Also where what was owed was written just now.
-        self._parts.reserving.book.owe(record)
+        if record.end_is_late:
+            # Also where what was owed was written just now.
+            self._parts.reserving.book.owe(record)
         return refusal
 
     def elapsed_ms(self) -> float:
