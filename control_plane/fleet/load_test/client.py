@@ -4,11 +4,13 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from control_plane.fleet.load_test.step import StepFigures, UnreadableFigures
 from control_plane.fleet.load_test.sweep import Sweep
@@ -76,14 +78,16 @@ class LoadClient:
         with TemporaryDirectory(prefix="daalu-load-test-") as scratch:
             log = Path(scratch) / "client.log"
             with log.open("wb") as output:
-                process = await self._start(scratch, key, output.fileno())
+                process = await asyncio.to_thread(self._start, scratch, key, output.fileno())
             try:
                 if process.stdin is None or process.stdout is None:
                     raise ClientFailed("the load client has no pipes")
                 # Left open: its end tells the client that this process is gone.
                 process.stdin.write(json.dumps(steps).encode() + b"\n")
+                process.stdin.flush()
+                figures = await _reader(process.stdout)
                 for _ in steps:
-                    line = await process.stdout.readline()
+                    line = await figures.readline()
                     if not line:
                         raise ClientFailed(f"the load client ended early: {_tail(log)}")
                     yield StepFigures.of(json.loads(line))
@@ -93,18 +97,16 @@ class LoadClient:
             finally:
                 await _end(process)
 
-    async def _start(self, scratch: str, key: str, log: int) -> asyncio.subprocess.Process:
+    def _start(self, scratch: str, key: str, log: int) -> "subprocess.Popen[bytes]":
+        """By vfork. The loop's own way forks, and runs in the child what gRPC wants done after a fork."""
         try:
-            return await asyncio.create_subprocess_exec(
-                self.python,
-                "-c",
-                _PROGRAM,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
+            return subprocess.Popen(
+                [self.python, "-c", _PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=scratch,
                 env=self._environment(scratch, key),
-                limit=MOST_LINE_BYTES,
                 start_new_session=True,
             )
         except OSError as error:
@@ -145,12 +147,21 @@ class LoadClient:
         return [*given, "--ignore-eos", "--disable-tqdm"]
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
+async def _reader(pipe: Any) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=MOST_LINE_BYTES)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    return reader
+
+
+async def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
         # It has a session of its own, and its children are in that.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    await asyncio.to_thread(process.wait)
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def _tail(log: Path) -> str:
