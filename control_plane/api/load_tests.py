@@ -1,9 +1,6 @@
 """REST: load tests of own cards. One goes on by itself; whoever follows it asks again."""
 
-import csv
-import io
 import json
-from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any, Protocol, Self
 
@@ -13,11 +10,13 @@ from sqlmodel import Session
 
 from control_plane.access import OPERATOR
 from control_plane.api.change import Change
+from control_plane.api.csv_table import csv_text
 from control_plane.api.queries import find_agent
 from control_plane.api.schemas import Request, Response
 from control_plane.fleet.load_test import (
     FIGURES,
     Found,
+    StepFigures,
     Sweep,
     clear_limit,
     earlier_of_model,
@@ -56,22 +55,6 @@ class SweepRequest(Request):
         )
 
 
-class StepResponse(Response):
-    concurrency: int
-    completed: int
-    failed: int
-    error: str | None
-    duration_s: float
-    requests_per_s: float
-    output_tokens_per_s: float
-    ttft_p50_ms: float
-    ttft_p90_ms: float
-    ttft_p99_ms: float
-    itl_p50_ms: float
-    itl_p90_ms: float
-    itl_p99_ms: float
-
-
 class LoadTestResponse(Response):
     id: str
     agent_id: str
@@ -86,7 +69,7 @@ class LoadTestResponse(Response):
     error: str | None
     # Calls at once; None: the sweep did not go far enough to see it, or has not ended.
     knee_concurrency: int | None
-    steps: list[StepResponse]
+    steps: list[StepFigures]
     # The last of the same agent, model and sweep before it.
     earlier_id: str | None
     # By concurrency: output tokens/s against the earlier one's, 1 for the same.
@@ -110,7 +93,7 @@ class LoadTestResponse(Response):
             state=LoadTestState.RUNNING if row.ended_unix_ms is None else ended,
             error=row.error,
             knee_concurrency=row.knee_concurrency,
-            steps=[StepResponse(**asdict(step)) for step in found.steps],
+            steps=list(found.steps),
             earlier_id=earlier.row.id if earlier is not None else None,
             against_earlier={
                 step.concurrency: round(step.output_tokens_per_s / before[step.concurrency], 3)
@@ -204,8 +187,4 @@ _LIMIT = tuple(LimitResponse.model_fields)
 
 
 def _csv(found: Found) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(FIGURES)
-    writer.writerows([getattr(step, name) for name in FIGURES] for step in found.steps)
-    return text.getvalue()
+    return csv_text(FIGURES, [[getattr(step, name) for name in FIGURES] for step in found.steps])

@@ -77,6 +77,7 @@ class Console:
         door = Door(parts.store, parts.operator_token, lambda tenant: parts.economy.tenant(tenant).role)
         rendering = Rendering()
         change = Change(parts.store, parts.economy.refresh)
+        # Whatever room a page is of, it answers as this console does.
         self.routes = APIRouter(route_class=_route_class(rendering))
         for routes in (
             static_routes(),
@@ -84,22 +85,15 @@ class Console:
             factory_routes(parts, door, rendering, self._feeds, change),
             operator_routes(parts, door, rendering),
         ):
-            self.routes.routes.extend(_answering(routes, rendering).routes)
+            for route in routes.routes:
+                assert isinstance(route, APIRoute)  # noqa: S101 - pages have no other
+                self.routes.add_api_route(
+                    route.path, route.endpoint, methods=list(route.methods or ()), include_in_schema=False,
+                    response_model=None,
+                )  # fmt: skip
 
     def close(self) -> None:
         self._feeds.close()
-
-
-def _answering(routes: APIRouter, rendering: Rendering) -> APIRouter:
-    """The same routes, answering as this console does."""
-    made = APIRouter(route_class=_route_class(rendering))
-    for route in routes.routes:
-        assert isinstance(route, APIRoute)  # noqa: S101 - pages have no other
-        made.add_api_route(
-            route.path, route.endpoint, methods=list(route.methods or ()), include_in_schema=False,
-            response_model=None,
-        )  # fmt: skip
-    return made
 
 
 def _route_class(rendering: Rendering) -> type[APIRoute]:
