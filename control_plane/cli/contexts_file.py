@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from control_plane.cli.failure import Failure
-from control_plane.enrolment.secret_files import SECRET, write_file
+from control_plane.secret_files import SECRET, write_file
 
 MOST_CONTEXTS = 1_000
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?\Z")

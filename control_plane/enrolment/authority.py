@@ -20,7 +20,7 @@ from control_plane.enrolment.certificates import (
     new_key,
     root_certificate,
 )
-from control_plane.enrolment.secret_files import PUBLIC, SECRET, write_file
+from control_plane.secret_files import PUBLIC, SECRET, write_file
 
 ROOT_KEY = "root.key"
 ROOT_CERTIFICATE = "root.pem"

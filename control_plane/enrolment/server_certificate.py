@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from control_plane.enrolment.certificates import key_pem, new_key, self_signed_certificate, server_leaf
-from control_plane.enrolment.secret_files import PUBLIC, SECRET, write_file
+from control_plane.secret_files import PUBLIC, SECRET, write_file
 
 
 def create_server_certificate(certificate: Path, key: Path, hosts: Sequence[str]) -> None:
