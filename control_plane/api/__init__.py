@@ -7,22 +7,44 @@ address, TLS or plain, whose *guarded protocol* bounds the heads of requests to 
 from control_plane.api.agent_schemas import AgentDetail, AgentSummary
 from control_plane.api.agents import Fleet as FleetPort
 from control_plane.api.application import ApiParts, build_api
+from control_plane.api.call_figures import CallFigures, NotServed, call_figures, not_served
+from control_plane.api.calls import CallResponse
 from control_plane.api.change import Change
+from control_plane.api.csv_table import Form, as_wanted
 from control_plane.api.intake import Application
 from control_plane.api.listeners import CannotListen, Listener, plain_listener, tls_listener
-from control_plane.api.queries import list_agents
+from control_plane.api.queries import (
+    CallRow,
+    CallSearch,
+    attempts_of,
+    find_call,
+    list_agents,
+    list_calls,
+)
 
 __all__ = [
     "AgentDetail",
     "AgentSummary",
     "ApiParts",
     "Application",
+    "CallFigures",
+    "CallResponse",
+    "CallRow",
+    "CallSearch",
     "CannotListen",
     "Change",
     "FleetPort",
+    "Form",
     "Listener",
+    "NotServed",
+    "as_wanted",
+    "attempts_of",
     "build_api",
+    "call_figures",
+    "find_call",
     "list_agents",
+    "list_calls",
+    "not_served",
     "plain_listener",
     "tls_listener",
 ]

@@ -17,6 +17,7 @@ from control_plane.economy import (
     Span,
     Spend,
     quota_standing,
+    read_economy,
     savings,
     served,
     span_of_days,
@@ -64,9 +65,11 @@ def _money(routes: APIRouter, store: Store) -> None:
 
     @routes.get("/tenants/{tenant}/quota", response_model=list[QuotaStanding])
     async def quota(tenant: str, form: Form = Form.JSON) -> list[QuotaStanding] | Response:
-        rows = await store.read(
-            lambda session: quota_standing(session, find_tenant(session, tenant), now_unix_ms=unix_ms())
-        )
+        def query(session: Session) -> list[QuotaStanding]:
+            found = find_tenant(session, tenant)
+            return quota_standing(session, found, read_economy(session), now_unix_ms=unix_ms())
+
+        rows = await store.read(query)
         return as_wanted(rows, QuotaStanding, form, "quota")
 
     @routes.get("/served", response_model=list[Served])

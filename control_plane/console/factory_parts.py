@@ -4,31 +4,28 @@ import asyncio
 import logging
 import sqlite3
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlmodel import Session
 
-from control_plane.api import AgentDetail
+from control_plane.api import AgentDetail, call_figures, not_served
 from control_plane.console.chart import Chart, chart
 from control_plane.console.door import Door
 from control_plane.console.feed import Parts, Render
 from control_plane.console.queries import (
-    HOUR_MS,
     agent_of,
     agents_of,
-    call_figures,
     desired_model,
     has_served,
     lent_to,
     newest_invite,
     provider_pools,
-    quotas,
-    served_for_others,
 )
 from control_plane.console.rendering import Rendering
+from control_plane.console.usage_queries import HOUR_MS, served_by_hour
 from control_plane.console.viewer import Viewer
-from control_plane.economy import Role, month_of
+from control_plane.economy import Role, month_bounds, month_of, quota_standing
+from control_plane.economy import Span as Moments
 from control_plane.fleet import offers
 from control_plane.fleet.telemetry import (
     Change,
@@ -42,7 +39,7 @@ from control_plane.fleet.telemetry import (
 )
 from control_plane.identifiers import AgentId, TenantId
 from control_plane.store import unix_ms
-from control_plane.store.tables import Agent
+from control_plane.store.tables import Agent, Tenant
 
 if TYPE_CHECKING:
     from control_plane.console.console import ConsoleParts
@@ -54,6 +51,8 @@ MOST_POINTS = 160
 MOST_EVENTS = 12
 # History moves slowly, and costs more to draw than all else on the page.
 TRENDS_EVERY_MS = 10_000
+# A month's figures are exact, and summed over all of its calls.
+FIGURES_EVERY_MS = 10_000
 _TRENDS = {
     "temperature_celsius": ("Temperature", 100.0),
     "utilisation_percent": ("Utilisation", 100.0),
@@ -139,41 +138,51 @@ class FactoryParts:
     def renderer(self, tenant_id: TenantId, wish: Wish) -> Render:
         """Renders the live parts, for a feed: of the role as it is each time."""
         trends, drawn_ms = "", 0
+        figures, summed_ms = dict[str, Any](), 0
 
         async def render() -> Parts:
-            nonlocal trends, drawn_ms
-            role = self._door.role_of(tenant_id)
-            if role in (Role.NONE, Role.CONSUMER):
-                return await self._without_cards(tenant_id, role)
-            agent, _ = await self.find(tenant_id, wish)
+            nonlocal trends, drawn_ms, figures, summed_ms
+            role, now = self._door.role_of(tenant_id), unix_ms()
+            agent = None
+            if role not in (Role.NONE, Role.CONSUMER):
+                agent, _ = await self.find(tenant_id, wish)
             if agent is None:
-                # Its card was revoked a moment ago; the role follows.
-                return await self._without_cards(tenant_id, Role.NONE)
-            now = unix_ms()
+                if now - summed_ms >= FIGURES_EVERY_MS:
+                    figures, summed_ms = await self._figures(tenant_id, now), now
+                # An owner without a card: it was revoked a moment ago, and the role follows.
+                shown = role if role is Role.CONSUMER else Role.NONE
+                return await self._without_cards(tenant_id, shown, figures)
             if now - drawn_ms >= TRENDS_EVERY_MS:
                 trends, drawn_ms = await self._trends(agent, wish), now
             return {**await self._with_cards(agent, role), "trends": trends}
 
         return render
 
-    async def _without_cards(self, tenant_id: TenantId, role: Role) -> Parts:
-        now = unix_ms()
-        month = month_of(now)
-        begin = datetime.fromtimestamp(now / 1000, UTC).replace(
-            day=1, hour=0, minute=0, second=0, microsecond=0
-        )
-        resets = begin.replace(year=begin.year + begin.month // 12, month=begin.month % 12 + 1)
+    async def _figures(self, tenant_id: TenantId, now: int) -> dict[str, Any]:
+        """How the calls of this month and of the last 24 hours went."""
+        month, day = Moments(month_bounds(month_of(now))[0], now + 1), Moments(now - 24 * HOUR_MS, now + 1)
 
         def query(session: Session) -> dict[str, Any]:
             return {
-                "quotas": quotas(session, tenant_id, month),
-                "month": call_figures(session, tenant_id, int(begin.timestamp() * 1000)),
-                "day": call_figures(session, tenant_id, now - 24 * HOUR_MS),
+                "month": call_figures(session, month, tenant_id=tenant_id),
+                "day": call_figures(session, day, tenant_id=tenant_id),
+                "not_served": not_served(session, month, tenant_id=tenant_id),
+            }
+
+        return await self._parts.store.read(query)
+
+    async def _without_cards(self, tenant_id: TenantId, role: Role, figures: dict[str, Any]) -> Parts:
+        now = unix_ms()
+
+        def query(session: Session) -> dict[str, Any]:
+            tenant = session.get_one(Tenant, tenant_id)
+            return {
+                "quotas": quota_standing(session, tenant, self._parts.economy.economy, now_unix_ms=now),
                 "invite": newest_invite(session, tenant_id),
             }
 
         values = await self._parts.store.read(query)
-        values |= {"role": role, "now": now, "resets_unix_ms": int(resets.timestamp() * 1000)}
+        values |= {"role": role, "now": now, **figures}
         parts = {
             "head": self._render("head_without_cards", **values),
             "usage": self._render("usage", **values),
@@ -196,8 +205,9 @@ class FactoryParts:
         detail = AgentDetail.of_row(row, "", status, reliability)
 
         def query(session: Session) -> tuple[bool, list[Any]]:
-            served = served_for_others(session, tenant_id, now - 24 * HOUR_MS)
-            return has_served(session, tenant_id, agent_id), served if role is Role.PROVIDER else []
+            day = Moments(now - 24 * HOUR_MS, now + 1)
+            served = served_by_hour(session, day, tenant_id) if role is Role.PROVIDER else []
+            return has_served(session, tenant_id, agent_id), served
 
         has_answered, served = await self._parts.store.read(query)
         classes = []

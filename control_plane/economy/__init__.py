@@ -30,7 +30,7 @@ from control_plane.economy.money import (
     Tokens,
     payable_tokens,
 )
-from control_plane.economy.months import month_of
+from control_plane.economy.months import is_month, month_bounds, month_of
 from control_plane.economy.pins import NewPin, Pin, add_pin, end_pin, list_pins, pin_for
 from control_plane.economy.plans import NewPlan, create_plan, find_plan, list_plans
 from control_plane.economy.pools import (
@@ -42,7 +42,7 @@ from control_plane.economy.pools import (
     withdraw,
 )
 from control_plane.economy.prices import list_prices, set_price, set_share
-from control_plane.economy.queries import read_economy
+from control_plane.economy.queries import Economy, read_economy
 from control_plane.economy.quota import Held, QuotaExceeded, checkpoint, hold, hold_all
 from control_plane.economy.reaper import Reaped, reap_holds
 from control_plane.economy.rights import (
@@ -107,6 +107,7 @@ __all__ = [
     "Credit",
     "Drift",
     "DriftWatch",
+    "Economy",
     "EconomyIndex",
     "Ending",
     "ExternalPolicy",
@@ -167,6 +168,7 @@ __all__ = [
     "find_pool",
     "hold",
     "hold_all",
+    "is_month",
     "judge_providers",
     "list_flags",
     "list_pins",
@@ -175,6 +177,7 @@ __all__ = [
     "list_prices",
     "list_subscriptions",
     "mark_paid",
+    "month_bounds",
     "month_of",
     "payable_tokens",
     "pin_for",

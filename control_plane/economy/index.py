@@ -5,7 +5,7 @@ import logging
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from control_plane.economy.queries import Economy, read_economy, stranger
+from control_plane.economy.queries import Economy, read_economy, tenant_of
 from control_plane.economy.terms import (
     LeftOutPool,
     NoOffer,
@@ -36,8 +36,12 @@ class EconomyIndex:
 
     def tenant(self, tenant_id: TenantId) -> TenantEconomy:
         """For a tenant that is not known yet: the defaults."""
-        found = self._economy.tenants.get(tenant_id)
-        return found if found is not None else stranger(self._economy, tenant_id)
+        return tenant_of(self._economy, tenant_id)
+
+    @property
+    def economy(self) -> Economy:
+        """All of it, as it is now."""
+        return self._economy
 
     def pool(self, pool_id: PoolId) -> PoolEconomy | None:
         return self._economy.pools.get(pool_id)
@@ -67,7 +71,7 @@ class EconomyIndex:
 
 
 def offers(economy: Economy, tenant_id: TenantId, model: str, now_unix_ms: int) -> Offers:
-    tenant = economy.tenants.get(tenant_id) or stranger(economy, tenant_id)
+    tenant = tenant_of(economy, tenant_id)
     usable, left_out = [], []
     for right in tenant.rights:
         pool = economy.pools.get(right.pool_id)

@@ -75,8 +75,13 @@ def read_economy(session: Session) -> Economy:
     return Economy(MappingProxyType(tenants), MappingProxyType(pools))
 
 
-def stranger(economy: Economy, tenant_id: TenantId) -> TenantEconomy:
-    """What holds for a tenant that was made since the economy was read: the defaults."""
+def tenant_of(economy: Economy, tenant_id: TenantId) -> TenantEconomy:
+    """For a tenant that was made since the economy was read: the defaults."""
+    found = economy.tenants.get(tenant_id)
+    return found if found is not None else _stranger(economy, tenant_id)
+
+
+def _stranger(economy: Economy, tenant_id: TenantId) -> TenantEconomy:
     defaults = tuple(
         PoolRight(pool.pool_id, pool.default_plan, subscribed=False)
         for pool in economy.pools.values()

@@ -6,7 +6,7 @@ from sqlmodel import Session, select
 
 from control_plane.economy.months import month_bounds, month_of
 from control_plane.economy.projection import project
-from control_plane.economy.queries import read_economy
+from control_plane.economy.queries import Economy, tenant_of
 from control_plane.identifiers import TenantId
 from control_plane.store.economy_tables import QuotaMonth, Subscription
 from control_plane.store.tables import Tenant
@@ -14,7 +14,9 @@ from control_plane.store.tables import Tenant
 
 @dataclass(frozen=True, slots=True)
 class QuotaStanding:
-    """Tokens of the current month. `left_tokens` is what new calls can still hold.
+    """Tokens of the current month. `left_tokens` is what new calls can still hold: of the plan as it is now,
+    since that is what a hold is judged by. `granted_tokens` is the most that the month was granted, which is
+    more than the plan's quota where a larger plan went before it.
 
     `projected_tokens` None: too early to say. `runs_out_unix_ms` None: it lasts, is used up, or it is too
     early.
@@ -32,12 +34,17 @@ class QuotaStanding:
     resets_unix_ms: int
     projected_tokens: int | None
     runs_out_unix_ms: int | None
+    granted_tokens: int
+    # False: by the pool's default plan.
+    subscribed: bool
 
 
-def quota_standing(session: Session, tenant: Tenant, *, now_unix_ms: int) -> list[QuotaStanding]:
+def quota_standing(
+    session: Session, tenant: Tenant, economy: Economy, *, now_unix_ms: int
+) -> list[QuotaStanding]:
+    """In each pool that `tenant` may use in `economy`: by a subscription, or by the pool's default plan."""
     month = month_of(now_unix_ms)
     starts, ends = month_bounds(month)
-    economy = read_economy(session)
     rows = {
         row.pool_id: row
         for row in session.exec(
@@ -49,7 +56,7 @@ def quota_standing(session: Session, tenant: Tenant, *, now_unix_ms: int) -> lis
     for row in session.exec(select(Subscription).where(Subscription.tenant_id == tenant.id)):
         began[row.pool_id] = min(row.created_unix_ms, began.get(row.pool_id, row.created_unix_ms))
     found = []
-    for right in economy.tenants[TenantId(tenant.id)].rights:
+    for right in tenant_of(economy, TenantId(tenant.id)).rights:
         used = rows.get(right.pool_id)
         used_tokens = used.used_tokens if used is not None else 0
         held_tokens = used.held_tokens if used is not None else 0
@@ -78,6 +85,8 @@ def quota_standing(session: Session, tenant: Tenant, *, now_unix_ms: int) -> lis
                 ends,
                 projection.tokens if projection is not None else None,
                 projection.runs_out_unix_ms if projection is not None else None,
+                max(quota, used.quota_tokens) if used is not None else quota,
+                right.subscribed,
             )
         )
     return found

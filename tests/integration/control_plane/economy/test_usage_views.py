@@ -1,15 +1,21 @@
 """What usage and money views say, on both kinds of database."""
 
+from dataclasses import replace
+
 from sqlmodel import Session
 
 from control_plane.economy import (
     Group,
+    Held,
     OwnFacts,
+    QuotaExceeded,
+    QuotaStanding,
     Served,
     SettleFacts,
     Span,
     Tokens,
     quota_standing,
+    read_economy,
     reverse,
     savings,
     served,
@@ -25,6 +31,7 @@ from control_plane.store.tables import Tenant
 from tests.support.economy import (
     CONSUMER,
     CONSUMERS_AGENT,
+    INVOICED,
     NOVEMBER_MS,
     OPERATORS_CARD,
     POOL,
@@ -121,6 +128,10 @@ def test_a_provider_sees_what_its_cards_served_by_the_hour_and_not_for_whom(econ
     assert CONSUMER not in repr(row)
 
 
+def _standing(session: Session, tenant: Tenant, now_unix_ms: int = NOVEMBER_MS) -> list[QuotaStanding]:
+    return quota_standing(session, tenant, read_economy(session), now_unix_ms=now_unix_ms)
+
+
 def test_a_quota_is_told_with_its_reset_and_projected_from_the_day_the_right_began(economy: Store) -> None:
     _serve(economy, in_pool(1))
 
@@ -138,9 +149,52 @@ def test_a_quota_is_told_with_its_reset_and_projected_from_the_day_the_right_beg
     ends = month_bounds("2026-11")[1]
     with economy.reading() as session:
         tenant = session.get_one(Tenant, CONSUMER)
-        (row,) = quota_standing(session, tenant, now_unix_ms=NOVEMBER_MS)
-        (early,) = quota_standing(session, tenant, now_unix_ms=NOVEMBER_MS - 2 * _DAY + 1)
-        assert quota_standing(session, session.get_one(Tenant, "ten-provider"), now_unix_ms=NOVEMBER_MS) == []
+        (row,) = _standing(session, tenant)
+        (early,) = _standing(session, tenant, NOVEMBER_MS - 2 * _DAY + 1)
+        assert _standing(session, session.get_one(Tenant, "ten-provider")) == []
     assert (row.quota_tokens, row.used_tokens, row.left_tokens, row.resets_unix_ms) == (1_000, 20, 980, ends)
     assert row.projected_tokens == 20 + 20 * (ends - NOVEMBER_MS) // (2 * _DAY)
     assert (early.projected_tokens, early.runs_out_unix_ms) == (None, None)
+
+
+def test_who_has_no_subscription_is_told_the_default_plan(economy: Store) -> None:
+    def unit(session: Session) -> None:
+        session.add(
+            Pool(
+                id="hosted",
+                name="hosted",
+                kind=PoolKind.HOSTED,
+                default_plan_id="plan-free",
+                created_unix_ms=1,
+            )
+        )
+
+    economy.write_now(unit)
+    with economy.reading() as session:
+        (row,) = _standing(session, session.get_one(Tenant, CONSUMER))
+    assert (row.pool_name, row.plan_name, row.quota_tokens, row.left_tokens) == (
+        "hosted",
+        "free",
+        1_000,
+        1_000,
+    )
+    assert not row.subscribed
+
+
+def test_after_a_smaller_plan_what_is_left_is_what_a_hold_is_judged_by(economy: Store) -> None:
+    _serve(economy, in_pool(1, plan=replace(INVOICED, monthly_tokens=5_000)))
+
+    def unit(session: Session) -> None:
+        session.add(
+            Subscription(
+                id="sub", tenant_id=CONSUMER, pool_id=POOL, plan_id="plan-invoiced", created_unix_ms=1
+            )
+        )
+
+    economy.write_now(unit)
+    with economy.reading() as session:
+        (row,) = _standing(session, session.get_one(Tenant, CONSUMER))
+    assert (row.granted_tokens, row.quota_tokens, row.left_tokens) == (5_000, 1_000, 980)
+    refused = economy.write_now(in_pool(2, prompt_tokens=1, max_tokens=row.left_tokens))
+    assert refused == QuotaExceeded(row.left_tokens)
+    assert isinstance(economy.write_now(in_pool(3, prompt_tokens=1, max_tokens=row.left_tokens - 1)), Held)
