@@ -99,9 +99,14 @@ def list_calls(session: Session, search: CallSearch, *, before: str | None, limi
     return [CallRow(*row) for row in session.exec(query)]
 
 
-def find_call(session: Session, call_id: str) -> tuple[CallRow, ApiKey | None]:
-    """With its key. Raises Unknown."""
-    found = session.exec(_call_rows().where(Call.id == call_id)).first()
+def find_call(
+    session: Session, call_id: str, *, tenant_id: str | None = None
+) -> tuple[CallRow, ApiKey | None]:
+    """With its key. Raises Unknown, and with a tenant also for another's call."""
+    query = _call_rows().where(Call.id == call_id)
+    if tenant_id is not None:
+        query = query.where(Call.tenant_id == tenant_id)
+    found = session.exec(query).first()
     if found is None:
         raise Unknown("call", call_id)
     row = CallRow(*found)

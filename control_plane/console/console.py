@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from control_plane.access import Duplicate, Invalid, OperatorToken, Unknown
 from control_plane.api import Change, FleetPort
 from control_plane.catalogue import CardClasses, Entry
+from control_plane.console.calls import call_routes
 from control_plane.console.door import Door, NotSignedIn, Refused
 from control_plane.console.factory import factory_routes
 from control_plane.console.feed import Feeds
@@ -20,6 +21,7 @@ from control_plane.console.operator import operator_routes
 from control_plane.console.rendering import Rendering
 from control_plane.console.sign_in import sign_in_routes
 from control_plane.console.static import static_routes
+from control_plane.console.usage import usage_routes
 from control_plane.economy import EconomyIndex
 from control_plane.fleet import NotConnected
 from control_plane.install import Installation
@@ -83,6 +85,8 @@ class Console:
             static_routes(),
             sign_in_routes(door, rendering),
             factory_routes(parts, door, rendering, self._feeds, change),
+            usage_routes(parts, door, rendering),
+            call_routes(parts, door, rendering),
             operator_routes(parts, door, rendering),
         ):
             for route in routes.routes:

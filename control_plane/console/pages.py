@@ -29,7 +29,10 @@ class Page:
 FACTORY = Page("/console", "AI Factory", Audience.TENANT)
 OPERATOR_HOME = Page("/console/operator", "Fleet", Audience.OPERATOR)
 
-PAGES = (FACTORY, OPERATOR_HOME)
+USAGE = Page("/console/usage", "Usage & Pricing", Audience.TENANT)
+CALLS = Page("/console/calls", "Calls", Audience.TENANT)
+
+PAGES = (FACTORY, USAGE, CALLS, OPERATOR_HOME)
 
 
 def may_see(viewer: Viewer, page: Page) -> bool:

@@ -37,6 +37,22 @@ def usd(pico_usd: int) -> str:
     return f"{sign}${whole:,}.{shown}"
 
 
+def price(micro_usd: int) -> str:
+    """Of a million tokens, exact: a price is not cut."""
+    whole, part = divmod(micro_usd, 10**6)
+    digits = f"{part:06d}".rstrip("0")
+    return f"${whole:,}.{digits:0<2}"
+
+
+def percent(basis_points: int) -> str:
+    whole, part = divmod(basis_points, 100)
+    return f"{whole}.{part:02d}".rstrip("0").rstrip(".") + " %"
+
+
+def milliseconds(duration_ms: float) -> str:
+    return f"{duration_ms:.0f} ms" if duration_ms < 10_000 else f"{duration_ms / 1000:.1f} s"
+
+
 def moment(unix_ms: int | None) -> Markup:
     """In UTC, which the page's script turns to the viewer's own zone."""
     if unix_ms is None:
@@ -57,5 +73,8 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "count": count,
     "usd": usd,
     "moment": moment,
+    "price": price,
+    "percent": percent,
+    "milliseconds": milliseconds,
     "word": word,
 }

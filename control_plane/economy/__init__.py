@@ -42,7 +42,7 @@ from control_plane.economy.pools import (
     withdraw,
 )
 from control_plane.economy.prices import list_prices, set_price, set_share
-from control_plane.economy.queries import Economy, read_economy
+from control_plane.economy.queries import Economy, read_economy, tenant_of
 from control_plane.economy.quota import Held, QuotaExceeded, checkpoint, hold, hold_all
 from control_plane.economy.reaper import Reaped, reap_holds
 from control_plane.economy.rights import (
@@ -69,7 +69,7 @@ from control_plane.economy.settlement import (
     settle_own,
     void,
 )
-from control_plane.economy.span import Span, span_of_days
+from control_plane.economy.span import DAY_MS, Span, day_text, span_of_days
 from control_plane.economy.spending import Group, Spend, calls_within, spending
 from control_plane.economy.standing import QuotaStanding, quota_standing
 from control_plane.economy.statements import (
@@ -98,6 +98,7 @@ from control_plane.economy.terms import (
 from control_plane.economy.verify import Broken, verify
 
 __all__ = [
+    "DAY_MS",
     "MOST_HOLD_TOKENS",
     "MOST_PRICE_MICRO_USD_PER_MTOK",
     "RING_SIZE",
@@ -161,6 +162,7 @@ __all__ = [
     "create_plan",
     "create_pool",
     "credits_of_cards",
+    "day_text",
     "end_pin",
     "end_subscription",
     "find_drift",
@@ -197,6 +199,7 @@ __all__ = [
     "spending",
     "start_subscription",
     "statements",
+    "tenant_of",
     "usage",
     "verify",
     "void",
