@@ -4,11 +4,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.console import PASSWORD
 from tests.support.console_world import ConsoleWorld, console_world, email_of
 from tests.support.machine import CHROMIUM
+from tests.support.usage_world import usage_world
 
 SIZES = {"": (1100, 1000), "-phone": (390, 844)}
 
@@ -26,12 +27,52 @@ def main(folder: Path) -> None:
                 _shoot(world, browser, role, theme, "", folder)
         _shoot(world, browser, "owner", "light", "-phone", folder)
         browser.close()
+    usage(folder)
+
+
+def usage(folder: Path) -> None:
+    """Of the pages that show what was used: after calls that ran, of the month before."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        usage_world(Path(directory)) as world,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        months = {
+            "owner": world.last_month,
+            "provider": world.last_month,
+            "consumer": world.last_month,
+            "none": "",
+        }
+        shots = [(f"usage-{role}", role, f"/console/usage?month={month}") for role, month in months.items()]
+        shots += [
+            ("calls", "consumer", "/console/calls"),
+            ("call", "consumer", f"/console/calls/{world.calls['consumer'][0]}"),
+        ]
+        for name, role, path in shots:
+            for theme, size in (("light", ""), ("dark", ""), ("light", "-phone")):
+                if size and role != "consumer":
+                    continue
+                page = _signed_in(world.url, browser, role, theme, size)
+                page.goto(path)
+                page.screenshot(path=folder / f"{name}-{theme}{size}.png", full_page=True)
+                page.context.close()
+        browser.close()
 
 
 def _shoot(world: ConsoleWorld, browser: Browser, role: str, theme: str, size: str, folder: Path) -> None:
+    page = _signed_in(world.url, browser, role, theme, size)
+    if role in ("owner", "provider"):
+        expect(page.locator("[data-part=head] .state.good", has_text="live")).to_be_visible(timeout=60_000)
+        expect(page.locator("[data-part=trends] path").first).to_be_attached()
+    page.screenshot(path=folder / f"factory-{role}-{theme}{size}.png")
+    page.context.close()
+
+
+def _signed_in(url: str, browser: Browser, role: str, theme: str, size: str) -> Page:
     width, height = SIZES[size]
     context = browser.new_context(
-        base_url=world.url,
+        base_url=url,
         ignore_https_errors=True,
         color_scheme="dark" if theme == "dark" else "light",
         viewport={"width": width, "height": height},
@@ -42,11 +83,7 @@ def _shoot(world: ConsoleWorld, browser: Browser, role: str, theme: str, size: s
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/console")
-    if role in ("owner", "provider"):
-        expect(page.locator("[data-part=head] .state.good", has_text="live")).to_be_visible(timeout=60_000)
-        expect(page.locator("[data-part=trends] path").first).to_be_attached()
-    page.screenshot(path=folder / f"factory-{role}-{theme}{size}.png")
-    context.close()
+    return page
 
 
 if __name__ == "__main__":

@@ -245,7 +245,7 @@ def _last_month(
     def in_pool(session: Session, number: int, at_unix_ms: int) -> None:
         economy = read_economy(session)
         [offer] = offers(economy, consumer, MODEL, at_unix_ms).usable
-        call, attempt = CallId(f"call-old-{number}"), AttemptId(f"att-old-{number}")
+        call, attempt = CallId(f"call-00past-{number}"), AttemptId(f"att-old-{number}")
         terms = NewTerms(
             attempt, call, consumer, ApiKeyId(keys["consumer"].row.id), MODEL,
             PoolPlace(offer, PoolCard(lent, TenantId(tenants["provider"]), operator_run=False)),
@@ -257,7 +257,7 @@ def _last_month(
         settle(session, SettleFacts(call, attempt, tokens, tokens, at_unix_ms))
 
     def on_own(session: Session, number: int, model: str, at_unix_ms: int) -> None:
-        call, attempt = CallId(f"call-own-{number}"), AttemptId(f"att-own-{number}")
+        call, attempt = CallId(f"call-00own-{number}"), AttemptId(f"att-own-{number}")
         key = ApiKeyId(keys["owner"].row.id)
         _add(session, _rows(call, attempt, owner, key, model, "own", own, at_unix_ms))
         facts = OwnFacts(call, attempt, owner, key, own, model, Tokens(90_000, 30_000), at_unix_ms)

@@ -1,3 +1,5 @@
+import itertools
+
 from control_plane.console.bars import WIDTH, bars
 
 
@@ -10,7 +12,7 @@ def test_nothing_has_no_height_and_little_is_seen() -> None:
 
 def test_bars_share_the_width_and_do_not_touch() -> None:
     drawn = bars([(str(day), day) for day in range(31)])
-    assert all(before.x + before.width < after.x for before, after in zip(drawn, drawn[1:], strict=False))
+    assert all(before.x + before.width < after.x for before, after in itertools.pairwise(drawn))
     assert drawn[-1].x + drawn[-1].width <= WIDTH
 
 

@@ -25,7 +25,7 @@ def _found(signed_in: As, role: str, **query: str) -> list[str]:
 
 def test_the_newest_call_is_the_first(signed_in: As, world: UsageWorld) -> None:
     found = _found(signed_in, "consumer")
-    ran = [each for each in found if "old" not in each]
+    ran = [each for each in found if "past" not in each]
     assert ran == sorted(world.calls["consumer"], reverse=True)
 
 
@@ -38,8 +38,8 @@ def test_the_newest_call_is_the_first(signed_in: As, world: UsageWorld) -> None:
         ({"status": "200"}, 8),
         ({"model": "no-such-model"}, 1),
         ({"model": MODEL, "outcome": "complete"}, 8),
-        ({"id": "call-old-"}, 6),
-        ({"id": "call-old-3"}, 1),
+        ({"id": "call-00past-"}, 6),
+        ({"id": "call-00past-3"}, 1),
         ({"id": "%"}, 0),
     ],
 )
@@ -50,7 +50,7 @@ def test_calls_are_searched(signed_in: As, query: dict[str, str], expected: int)
 def test_calls_are_searched_by_key_and_by_day(signed_in: As, world: UsageWorld) -> None:
     assert len(_found(signed_in, "consumer", key=world.keys["consumer"].row.id)) == 9
     of_last_month = {"since": f"{world.last_month}-01", "until": f"{world.last_month}-28"}
-    assert {each[:8] for each in _found(signed_in, "consumer", **of_last_month)} == {"call-old"}
+    assert {each[:11] for each in _found(signed_in, "consumer", **of_last_month)} == {"call-00past"}
 
 
 @pytest.mark.parametrize(
