@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 from daalu_wire.v1 import agent_pb2
-from sqlmodel import Session, select
+from sqlmodel import Session
 
 from control_plane.access import NewKey, create_key, create_tenant, create_user, hash_password
 from control_plane.config import DataDirectory, load_settings
@@ -251,16 +251,24 @@ def _last_month(
             PoolPlace(offer, PoolCard(lent, TenantId(tenants["provider"]), operator_run=False)),
             60_000, 60_000, 1, False, at_unix_ms,
         )  # fmt: skip
-        rows = _rows(terms.call_id, attempt, consumer, terms.api_key_id, MODEL, "pool", lent, at_unix_ms)
-        hold(session, terms, lambda session: _add(session, rows))
         tokens = Tokens(40_000 + 1_000 * number, 20_000)
+        rows = _rows(
+            attempt, tokens, at_unix_ms,
+            id=call, tenant_id=consumer, api_key_id=terms.api_key_id, model=MODEL, tier="pool", agent_id=lent,
+        )  # fmt: skip
+        hold(session, terms, lambda session: _add(session, rows))
         settle(session, SettleFacts(call, attempt, tokens, tokens, at_unix_ms))
 
     def on_own(session: Session, number: int, model: str, at_unix_ms: int) -> None:
         call, attempt = CallId(f"call-00own-{number}"), AttemptId(f"att-own-{number}")
         key = ApiKeyId(keys["owner"].row.id)
-        _add(session, _rows(call, attempt, owner, key, model, "own", own, at_unix_ms))
-        facts = OwnFacts(call, attempt, owner, key, own, model, Tokens(90_000, 30_000), at_unix_ms)
+        tokens = Tokens(90_000, 30_000)
+        rows = _rows(
+            attempt, tokens, at_unix_ms,
+            id=call, tenant_id=owner, api_key_id=key, model=model, tier="own", agent_id=own,
+        )  # fmt: skip
+        _add(session, rows)
+        facts = OwnFacts(call, attempt, owner, key, own, model, tokens, at_unix_ms)
         settle_own(session, facts)
 
     def unit(session: Session) -> None:
@@ -273,20 +281,21 @@ def _last_month(
     store.write_now(unit)
 
 
-def _rows(
-    call: str, attempt: str, tenant: str, key: str, model: str, tier: str, agent: str, at_unix_ms: int
-) -> tuple[Call, Attempt]:
-    made: dict[str, Any] = {"tier": tier, "agent_id": agent, "started_unix_ms": at_unix_ms}
-    return (
-        Call(
-            id=call, tenant_id=tenant, api_key_id=key, purpose="general", path=CHAT, model=model,
-            streamed=True, outcome="complete", http_status=200, first_token_ms=120.0, duration_ms=900.0,
-            decision="{}", **made,
-        ),
-        Attempt(
-            id=attempt, call_id=call, number=1, outcome="complete", ended_unix_ms=at_unix_ms + 900, **made
-        ),
+def _rows(attempt: str, tokens: Tokens, at_unix_ms: int, **call: str) -> tuple[Call, Attempt]:
+    """A call that one attempt served whole; `call`: fields of its row."""
+    both: dict[str, Any] = {
+        "tier": call["tier"],
+        "agent_id": call["agent_id"],
+        "outcome": "complete",
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.completion,
+        "started_unix_ms": at_unix_ms,
+    }
+    row = Call(
+        purpose="general", path=CHAT, streamed=True, http_status=200, first_token_ms=120.0, duration_ms=900.0,
+        decision="{}", **(call | both),
     )  # fmt: skip
+    return row, Attempt(id=attempt, call_id=row.id, number=1, ended_unix_ms=at_unix_ms + 900, **both)
 
 
 def _add(session: Session, rows: tuple[object, ...]) -> None:
@@ -316,8 +325,3 @@ def _call(plane: ControlPlane, role: str, key: str) -> list[str]:
 
 def _served(answered: httpx2.Response) -> httpx2.Response | None:
     return answered if answered.status_code == 200 else None
-
-
-def call_ids(store: Store, tenant_id: str) -> list[str]:
-    with store.reading() as session:
-        return list(session.exec(select(Call.id).where(Call.tenant_id == tenant_id)))
