@@ -93,7 +93,7 @@ async def test_a_connection_beyond_the_most_is_told_and_closed_and_the_next_afte
 
         application.go_on.set()
         await _close(writer)
-        while listener.connections_count:
+        while listener.connections_count:  # noqa: ASYNC110 - it is a count, nobody tells of it
             await asyncio.sleep(0.01)
         third_reader, third_writer = await asyncio.open_connection(*_address(listener))
         third_writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
