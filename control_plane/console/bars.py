@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH = 320
-HEIGHT = 96
-_TOP = 6
-_BOTTOM = 80
+from control_plane.console.chart import BOTTOM, TOP, WIDTH
+
 # Of a bar's place, so that neighbours are told apart.
 _FILLED = 0.76
 # What is not nothing can be seen.
@@ -29,9 +27,9 @@ def bars(amounts: Sequence[tuple[str, int]]) -> list[Bar]:
     place = WIDTH / max(len(amounts), 1)
     drawn = []
     for index, (label, amount) in enumerate(amounts):
-        height = max((_BOTTOM - _TOP) * amount / most, _LEAST_HEIGHT) if amount > 0 else 0.0
+        height = max((BOTTOM - TOP) * amount / most, _LEAST_HEIGHT) if amount > 0 else 0.0
         x = round(place * (index + (1 - _FILLED) / 2), 1)
         drawn.append(
-            Bar(x, round(_BOTTOM - height, 1), round(place * _FILLED, 1), round(height, 1), label, amount)
+            Bar(x, round(BOTTOM - height, 1), round(place * _FILLED, 1), round(height, 1), label, amount)
         )
     return drawn

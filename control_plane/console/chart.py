@@ -6,8 +6,8 @@ from dataclasses import dataclass
 WIDTH = 320
 HEIGHT = 96
 HEADROOM = 1.15
-_TOP = 6
-_BOTTOM = 80
+TOP = 6
+BOTTOM = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def chart(
         if value is None:
             is_drawing = False
             continue
-        y = round(_BOTTOM - max(value, 0.0) / top * (_BOTTOM - _TOP), 1)
+        y = round(BOTTOM - max(value, 0.0) / top * (BOTTOM - TOP), 1)
         # A point alone is a dot: a line of no length, with round ends.
         pieces.append(f"L{x(moment)} {y}" if is_drawing else f"M{x(moment)} {y}h0")
         is_drawing = True

@@ -317,6 +317,7 @@ def _call(plane: ControlPlane, role: str, key: str) -> list[str]:
         if role != "none":
             # The host is heard of, and its engine is ready.
             first = eventually(lambda: _served(ask(MODEL)), f"{role} is served", timeout_s=60)
+            assert first is not None
             assert COMPLETION in first.text
             found = [first, ask(MODEL)]
         found.append(ask("no-such-model"))

@@ -1,6 +1,7 @@
 import itertools
 
-from control_plane.console.bars import WIDTH, bars
+from control_plane.console.bars import bars
+from control_plane.console.chart import WIDTH
 
 
 def test_nothing_has_no_height_and_little_is_seen() -> None:

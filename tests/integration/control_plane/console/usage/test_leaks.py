@@ -124,7 +124,7 @@ def _requests(
         assert not unknown, f"say in _known what {sorted(unknown)} of {route.path} can be"
         path = _PARAMETER.sub(lambda found, known=known: known[found[1]], route.path)  # type: ignore[misc]
         named = {name: value for name, value in known.items() if name != "month"}
-        for method in route.methods:
+        for method in route.methods or ():
             if method == "POST" and other != role:
                 # Changes are tried on others' things alone: what they do to one's own is other tests'.
                 yield client.build_request("POST", path, data={**named, "form_token": token})
