@@ -147,7 +147,9 @@ async def test_what_cannot_be_run_is_refused_before_anything_is_done(
 async def test_a_check_alone_runs_nothing_and_an_engine_is_no_hindrance_to_it(
     carded: RunningAgent, dcgmi: FakeDcgmi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(carded.engine, "sample", lambda: agent_pb2.EngineSample(phase=4))
+    monkeypatch.setattr(
+        carded.engine, "sample", lambda: agent_pb2.EngineSample(phase=agent_pb2.ENGINE_PHASE_READY)
+    )
     assert await _ask(carded, 3, acknowledged=False, only_check=True).code() is grpc.StatusCode.OK
     refused = _ask(carded, 3)
     assert await refused.code() is grpc.StatusCode.FAILED_PRECONDITION
