@@ -128,6 +128,8 @@ class Runs(Protocol):
         self, agent_id: AgentId, actor: str, *, level: int = 0, acknowledged: bool = False
     ) -> DiagnosticRunId: ...
 
+    async def start_selftest(self, agent_id: AgentId, actor: str) -> DiagnosticRunId: ...
+
     async def cancel(self, run_id: str, actor: str) -> None: ...
 
     async def offers(self, agent_id: AgentId) -> list[Offer]: ...
@@ -151,6 +153,12 @@ def diagnostic_routes(store: Store, runs: Runs) -> APIRouter:
             AgentId(row.id), OPERATOR, level=wanted.level, acknowledged=wanted.acknowledge_stress
         )
         return await shown(started)
+
+    @routes.post("/agents/{agent}/selftest", status_code=202)
+    async def selftest(agent: str) -> RunResponse:
+        """Every stage from the card to the page; listed, shown and cancelled with the diagnostics."""
+        row, _ = await store.read(lambda session: find_agent(session, agent))
+        return await shown(await runs.start_selftest(AgentId(row.id), OPERATOR))
 
     @routes.get("/agents/{agent}/diagnostics/levels")
     async def levels(agent: str) -> list[OfferResponse]:

@@ -51,6 +51,15 @@ def run(
 
 
 @app.command()
+def selftest(
+    agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
+    """Looks at every stage from the card to the page, a real call too. Exit code 1 where one failed."""
+    target = find_target(url, token, data)
+    _follow(target, ask(target, "POST", f"/agents/{segment(agent)}/selftest"), as_json)
+
+
+@app.command()
 def levels(
     agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
 ) -> None:

@@ -17,6 +17,8 @@ from control_plane.fleet.dial import CertificateAuthority, Dialler
 from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.link import AgentLink
 from control_plane.fleet.offers import identity_of, refusal
+from control_plane.fleet.probe import ProbeFailed, probe
+from control_plane.fleet.projection import engine_is_expected
 from control_plane.fleet.queries import enrolled_agents
 from control_plane.fleet.reaper import Reaper
 from control_plane.fleet.record import Record
@@ -146,6 +148,16 @@ class Fleet:
         await self._store.write(
             lambda session: orders.set_pool_paused(session, agent_id=agent_id, paused=paused, actor=actor)
         )
+
+    async def probe_engine(self, agent_id: AgentId) -> None:
+        """One real request to its engine, the way that calls go. Raises Unknown, ProbeFailed."""
+        member = self._members.get(agent_id)
+        if member is None:
+            raise Unknown("agent", agent_id)
+        state = member.link.state
+        if state.sample is None or not engine_is_expected(state.sample.engine):
+            raise ProbeFailed("no engine of it is ready")
+        await probe(state.facts, state.sample.engine, self.ticket_key(agent_id))
 
     def diagnose(
         self, agent_id: AgentId, level: int = 0

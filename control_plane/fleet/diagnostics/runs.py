@@ -13,7 +13,7 @@ from daalu_wire.v1 import agent_pb2
 from sqlalchemy.exc import SQLAlchemyError
 
 from control_plane.access import Invalid, Unknown
-from control_plane.fleet.diagnostics.finding import MAX_WORDS_CHARACTERS, Finding
+from control_plane.fleet.diagnostics.finding import MAX_WORDS_CHARACTERS, Finding, Steps
 from control_plane.fleet.diagnostics.levels import (
     DRAIN_LIMIT_S,
     LIMIT_S,
@@ -48,9 +48,6 @@ MAX_FINDINGS = 64
 BEAT_S = LEASE_MS / 1000 / 6
 LOOK_S = 0.2
 
-# The title of what begins, and what was found.
-Steps = AsyncGenerator[str | Finding, None]
-
 
 class Fleet(Protocol):
     """What is needed of the fleet."""
@@ -66,6 +63,12 @@ class Fleet(Protocol):
         ...
 
     def status(self, agent_id: AgentId) -> AgentStatus | None: ...
+
+
+class Pipeline(Protocol):
+    """What is needed of the self-test."""
+
+    def steps(self, agent_id: AgentId, actor: str, run_id: DiagnosticRunId) -> Steps: ...
 
 
 class _BrokenOff(Exception):
@@ -86,8 +89,10 @@ class _Run:
 class DiagnosticRuns:
     """One per process. `run` owns what is under way."""
 
-    def __init__(self, store: Store, fleet: Fleet) -> None:
+    def __init__(self, store: Store, fleet: Fleet, pipeline: Pipeline | None = None) -> None:
+        """`pipeline` None: self-tests are refused."""
         self._store = store
+        self._pipeline = pipeline
         self._fleet = fleet
         self._tasks: asyncio.TaskGroup | None = None
         # By agent: a host is looked over once at a time.
@@ -134,9 +139,18 @@ class DiagnosticRuns:
         steps = _told(self._fleet.diagnose(agent_id, level))
         if is_stressful(level):
             steps = self._with_the_card_free(agent_id, steps)
-        return await self.begin(agent_id, actor, lambda _: steps, level=level)
+        return await self._begin(agent_id, actor, lambda _: steps, level=level)
 
-    async def begin(
+    async def start_selftest(self, agent_id: AgentId, actor: str) -> DiagnosticRunId:
+        """Every stage from the card to the page. Returns once it is on record. Raises Unknown, Duplicate."""
+        if self._pipeline is None:
+            raise Invalid("this control plane has no pipeline to test")
+        steps = self._pipeline.steps
+        return await self._begin(
+            agent_id, actor, lambda run_id: steps(agent_id, actor, run_id), kind=Kind.PIPELINE
+        )
+
+    async def _begin(
         self,
         agent_id: AgentId,
         actor: str,
