@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from typing import Any
 
 from daalu_wire.v1 import agent_pb2
 
@@ -109,20 +111,27 @@ async def test_one_that_is_under_way_can_be_cancelled(bench: Bench) -> None:
     started = await _started(bench)
     cancelled = await asyncio.to_thread(bench.plane.daalu, "diagnostics", "cancel", started)
     assert (cancelled.returncode, cancelled.stdout) == (0, f"cancelled {started}\n")
-    for _ in range(int(SHOWN_TIMEOUT_S / LOOK_S)):
-        shown = (await bench.get(f"/diagnostics/{started}")).json()
-        if shown["state"] != "running":
-            break
-        await asyncio.sleep(LOOK_S)
+    shown = await _not_running(bench, started)
     assert (shown["state"], shown["error"]) == ("broken_off", "cancelled")
     assert (await bench.post("/diagnostics/dgn-none/cancel")).status_code == 404
 
 
 async def _started(bench: Bench) -> str:
     """Once the run before has ended."""
-    for _ in range(int(SHOWN_TIMEOUT_S / LOOK_S)):
+    deadline = time.monotonic() + SHOWN_TIMEOUT_S
+    while True:
         answer = await bench.post(f"/agents/{bench.agent_id}/diagnostics")
         if answer.status_code == 202:
             return str(answer.json()["id"])
+        assert time.monotonic() < deadline, answer.text
         await asyncio.sleep(LOOK_S)
-    raise AssertionError(answer.text)
+
+
+async def _not_running(bench: Bench, run_id: str) -> Any:
+    deadline = time.monotonic() + SHOWN_TIMEOUT_S
+    while True:
+        shown = (await bench.get(f"/diagnostics/{run_id}")).json()
+        if shown["state"] != "running":
+            return shown
+        assert time.monotonic() < deadline, shown
+        await asyncio.sleep(LOOK_S)

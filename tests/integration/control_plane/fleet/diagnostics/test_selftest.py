@@ -75,12 +75,12 @@ class Bench:
         headers = {"authorization": f"Bearer {self.plane.token}"}
         deadline = time.monotonic() + READY_TIMEOUT_S
         async with httpx2.AsyncClient(base_url=self.plane.plain_url, headers=headers) as client:
-            while time.monotonic() < deadline:
+            while True:
                 agent = (await client.get(f"/api/v1/agents/{self.agent_id}")).json()
                 if agent["liveness"] == "live" and (agent["engine"] or {}).get("phase") == "ready":
                     return
+                assert time.monotonic() < deadline, agent
                 await asyncio.sleep(0.1)
-        raise AssertionError(agent)
 
 
 async def _answers(exchange: Exchange) -> None:
