@@ -94,7 +94,10 @@ def _judge(test: Test, cards_count: int) -> Finding:
     )
     if cards_count == 1 and _COLLECTIVE.search(test.name):
         return Finding(Verdict.NOT_AVAILABLE, f"one card has nobody to talk to; dcgmi said: {seen}")
-    verdict = worst(map(_verdict, test.results))
+    verdicts = [_verdict(result) for result in test.results]
+    verdict = worst(verdicts)
+    if verdict is Verdict.PASS and Verdict.NOT_AVAILABLE in verdicts:
+        return Finding(Verdict.WARN, seen, "not every card was tested: what dcgmi said has the reason")
     if verdict is Verdict.FAIL:
         return Finding(verdict, seen, "look the error up in NVIDIA's list of DCGM errors; run it once more")
     if verdict is Verdict.WARN:

@@ -71,7 +71,10 @@ async def call(route: Route, key: str, model: str, *, embeds: bool) -> Answered:
     trust = ssl.create_default_context()
     trust.load_verify_locations(route.certificate)
     try:
-        async with httpx2.AsyncClient(base_url=route.base_url, verify=trust, timeout=TIMEOUT_S) as client:
+        # No proxy of the environment: the route is the one that is named.
+        async with httpx2.AsyncClient(
+            base_url=route.base_url, verify=trust, timeout=TIMEOUT_S, trust_env=False
+        ) as client:
             answer = await client.post(
                 path, json={"model": model} | body, headers={"authorization": f"Bearer {key}"}
             )

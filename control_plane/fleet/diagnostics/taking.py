@@ -1,7 +1,7 @@
 """What a stressful run takes from a card's service, and how that is given back. Each is one transaction.
 
 What was taken stands in the run's own row, so that whoever ends the run, also another process after a crash,
-gives back exactly that.
+gives back exactly that. A run that has ended takes nothing: nobody would give it back.
 """
 
 from sqlmodel import Session
@@ -23,6 +23,8 @@ def check_free(session: Session, agent_id: str) -> None:
 def take_calls(session: Session, run_id: str) -> None:
     """From here on no new call is placed on the agent. Raises Unknown, and Invalid for a revoked agent."""
     row = session.get_one(DiagnosticRun, run_id)
+    if row.ended_unix_ms is not None:
+        return
     agent = session.get_one(Agent, row.agent_id)
     if not agent.drained:
         row.took_calls = True
@@ -34,7 +36,7 @@ def take_engine(session: Session, run_id: str) -> None:
     """From here on no model is wanted of it. Raises Unknown, and Invalid for a revoked agent."""
     row = session.get_one(DiagnosticRun, run_id)
     deployment = session.get(Deployment, row.agent_id)
-    if deployment is None or deployment.model_id is None:
+    if row.ended_unix_ms is not None or deployment is None or deployment.model_id is None:
         return
     row.took_model_id = deployment.model_id
     want_model(session, agent_id=row.agent_id, model_id=None, actor=row.actor)

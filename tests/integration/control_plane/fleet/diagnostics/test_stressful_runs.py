@@ -236,5 +236,14 @@ async def test_a_wish_of_meanwhile_holds(bench: Bench) -> None:
     assert bench.wishes() == (None, False)
 
 
+async def test_a_run_that_has_ended_takes_nothing(bench: Bench) -> None:
+    await bench.serves()
+    run_id = await bench.runs.start(bench.agent_id, "operator")
+    await bench.ended(run_id)
+    await bench.store.write(lambda session: take_calls(session, run_id))
+    await bench.store.write(lambda session: take_engine(session, run_id))
+    assert bench.wishes() == (MODEL_ID, False)
+
+
 def test_every_level_has_a_limit() -> None:
     assert sorted(levels.LIMIT_S) == list(range(levels.MAX_LEVEL + 1))
