@@ -36,13 +36,14 @@ from control_plane.enrolment import (
     file_key_sha256,
 )
 from control_plane.fleet import Fleet, revoke
-from control_plane.fleet.diagnostics import DiagnosticRuns
+from control_plane.fleet.diagnostics import DiagnosticRuns, Pipeline, PipelineParts, Route
 from control_plane.fleet.load_test import LoadClient, LoadTests, MeasuredLimits
 from control_plane.fleet.telemetry import Limits, Recorder
 from control_plane.gateway import Gateway, OwnCounting, Rooms, Siblings
 from control_plane.identifiers import AgentId
 from control_plane.install import BadRelease, Installation, Release
 from control_plane.metrics import CallMeters, MetricsParts, ProcessFigures
+from control_plane.router import World, why_left_out
 from control_plane.store import Store, unix_ms
 from control_plane.tunnel import HubError, HubKeyUnusable, hub_public_key, run_hub
 from control_plane.vendors import load_vendors
@@ -142,9 +143,17 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         record=recorder,
         orphaned_before_unix_ms=lambda: siblings.orphaned_before_unix_ms,
     )
-    diagnostics = DiagnosticRuns(store, fleet)
     load_tests = LoadTests(store, fleet, _load_client(settings), access.refresh)
     measured = MeasuredLimits(store)
+    pipeline = PipelineParts(
+        store=store,
+        fleet=fleet,
+        catalogue=catalogue,
+        telemetry=directory.telemetry,
+        route=Route(settings.public_url, directory.tls_certificate.absolute(), access.refresh),
+        why_left_out=lambda agent: why_left_out(agent, World(fleet.view, measured=measured.current)),
+    )
+    diagnostics = DiagnosticRuns(store, fleet, Pipeline(pipeline))
     pin = file_key_sha256(directory.tls_certificate)
 
     async def invite(tenant_id: str, actor: str = OPERATOR) -> tuple[str, int]:

@@ -1,9 +1,10 @@
 """The checks, one after another, each with a deadline."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -11,8 +12,10 @@ from typing import Protocol, TypeVar
 from daalu_wire.v1 import agent_pb2
 
 from agent.cards import CardReader
-from agent.diagnostics import judge_cards, judge_host, look
-from agent.diagnostics.finding import Evidence, Finding, Verdict, to_wire
+from agent.diagnostics import dcgm, judge_cards, judge_host, look
+from agent.diagnostics.dcgmi import Dcgmi, DcgmiFailed, find_dcgmi
+from agent.diagnostics.finding import Evidence, Finding, Verdict, to_wire, worst
+from agent.diagnostics.levels import LIMIT_S, check_level, check_use
 from agent.engine import EngineSilent
 from agent.tunnel import Link
 
@@ -23,6 +26,12 @@ T = TypeVar("T")
 CHECK_TIMEOUT_S = 20.0
 # A card under load answers in less; one that hangs is found out.
 PROBE_TIMEOUT_S = 15.0
+# How often a long run says how far it is.
+TELL_EVERY_S = 5.0
+
+
+class DiagnosticsFailed(Exception):
+    """The run was begun and came to no verdict: that says nothing of the cards. The message says why."""
 
 
 class DiagnosticsBusy(Exception):
@@ -66,17 +75,13 @@ class Examination:
 
     async def run(
         self, caller_clock_unix_ms: int | None = None
-    ) -> AsyncIterator[agent_pb2.DiagnosticsProgress]:
+    ) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
         """Every check as it begins and ends. `caller_clock_unix_ms`: the caller's clock, just now.
 
         Raises DiagnosticsBusy before the first.
         """
         skew_ms = None if caller_clock_unix_ms is None else _unix_ms() - caller_clock_unix_ms
-        if self._under_way.locked():
-            raise DiagnosticsBusy(
-                "another examination of this host is under way: ask again when it has ended"
-            )
-        async with self._under_way:
+        async with self._alone():
             checks = self._checks(skew_ms)
             for check in checks:
                 yield agent_pb2.DiagnosticsProgress(checks_count=len(checks), begun=check.title)
@@ -84,6 +89,36 @@ class Examination:
                 finding = await _look(check)
                 ended = to_wire(check.name, check.title, finding, time.monotonic() - began_s)
                 yield agent_pb2.DiagnosticsProgress(checks_count=len(checks), ended=ended)
+
+    async def check(self, level: int) -> None:
+        """Whether `run_level` could be run here, were the engine stopped. Raises DiagnosticsRefused."""
+        check_level(level, *await self._subject.cards.inventory(), find_dcgmi())
+
+    async def run_level(
+        self, level: int, *, acknowledged: bool
+    ) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
+        """NVIDIA's own tests, of level 1 to 3; closing it ends them.
+
+        Raises DiagnosticsBusy and DiagnosticsRefused before anything was done, DiagnosticsFailed.
+        """
+        async with self._alone():
+            system, cards = await self._subject.cards.inventory()
+            program = find_dcgmi()
+            check_level(level, system, cards, program)
+            check_use(level, self._subject.engine.sample(), acknowledged=acknowledged)
+            async with contextlib.aclosing(_run_dcgmi(program or "dcgmi", level, len(cards))) as steps:
+                async for progress in steps:
+                    yield progress
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Raises DiagnosticsBusy."""
+        if self._under_way.locked():
+            raise DiagnosticsBusy(
+                "another examination of this host is under way: ask again when it has ended"
+            )
+        async with self._under_way:
+            yield
 
     def _checks(self, skew_ms: int | None) -> tuple[_Check, ...]:
         """From the driver to the first token."""
@@ -169,6 +204,54 @@ class Examination:
             return judge_host.engine(sample, await engine.probe(PROBE_TIMEOUT_S), None)
         except EngineSilent as silence:
             return judge_host.engine(sample, None, str(silence))
+
+
+async def _run_dcgmi(
+    program: str, level: int, cards_count: int
+) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
+    limit_s = LIMIT_S[level]
+    try:
+        async with Dcgmi(program, level, limit_s) as dcgmi:
+            status = None
+            while status is None:
+                words = f"DCGM level {level}, {dcgmi.elapsed_s:.0f} s of at most {limit_s:.0f} s"
+                yield agent_pb2.DiagnosticsProgress(checks_count=1, begun=words)
+                status = await dcgmi.wait(TELL_EVERY_S)
+            took_s, evidence = dcgmi.elapsed_s, dcgmi.evidence()
+            try:
+                judged = dcgm.judge(dcgm.read_report(dcgmi.said()), cards_count)
+            except dcgm.NotAReport as error:
+                failure = f"dcgmi ran no test (exit status {status}): {error}"
+                finding = Finding(Verdict.NOT_AVAILABLE, failure, _COULD_NOT_RUN, evidence)
+                yield _ended(1, "dcgm", f"DCGM level {level}", finding, took_s)
+                raise DiagnosticsFailed(failure) from error
+    except DcgmiFailed as error:
+        raise DiagnosticsFailed(str(error)) from error
+    whole = _of_all([finding for _, finding in judged], status, evidence)
+    yield _ended(1 + len(judged), "dcgm", f"DCGM level {level}", whole, took_s)
+    for title, finding in judged:
+        # dcgmi gives no times of its tests.
+        yield _ended(1 + len(judged), "dcgm_test", title, finding, 0.0)
+
+
+_COULD_NOT_RUN = (
+    "see that the service nvidia-dcgm runs, and that its version fits the driver's; then run it again"
+)
+
+
+def _of_all(findings: list[Finding], status: int, evidence: tuple[Evidence, ...]) -> Finding:
+    """dcgmi ends with another status than 0 where a test failed; where none did, something else is wrong."""
+    verdict, saw = worst(each.verdict for each in findings), dcgm.in_short(findings)
+    if status != 0 and verdict in (Verdict.PASS, Verdict.NOT_AVAILABLE):
+        odd = f"{saw}; yet dcgmi ended with status {status}"
+        return Finding(Verdict.WARN, odd, "read what it said, and run it again", evidence)
+    return Finding(verdict, saw, evidence=evidence)
+
+
+def _ended(
+    count: int, name: str, title: str, finding: Finding, took_s: float
+) -> agent_pb2.DiagnosticsProgress:
+    return agent_pb2.DiagnosticsProgress(checks_count=count, ended=to_wire(name, title, finding, took_s))
 
 
 async def _look(check: _Check) -> Finding:

@@ -2,7 +2,7 @@
 
 import grpc
 
-from agent.diagnostics import DiagnosticsBusy
+from agent.diagnostics import DiagnosticsBusy, DiagnosticsFailed, DiagnosticsRefused
 from agent.engine import NotInCatalogue
 from agent.identity import StateError
 
@@ -24,6 +24,8 @@ TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (BadRequest, grpc.StatusCode.INVALID_ARGUMENT),
     (CertificateRefused, grpc.StatusCode.INVALID_ARGUMENT),
     (DiagnosticsBusy, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (DiagnosticsRefused, grpc.StatusCode.FAILED_PRECONDITION),
+    (DiagnosticsFailed, grpc.StatusCode.ABORTED),
     (CallerSilent, grpc.StatusCode.DEADLINE_EXCEEDED),
     # A fault of this host, which no caller can mend.
     (StateError, grpc.StatusCode.INTERNAL),

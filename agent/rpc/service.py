@@ -1,13 +1,14 @@
 """AgentService, method by method: each is a call of another room, or a conversation of this one."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 from daalu_wire.v1 import agent_pb2, agent_pb2_grpc
 
 from agent.cards import CardReader
-from agent.diagnostics import Examination
+from agent.diagnostics import MAX_LEVEL, Examination
 from agent.rpc.host import describe_host
 from agent.rpc.ports import EngineFacade
 from agent.rpc.receipts import ReceiptStream
@@ -108,7 +109,20 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def RunDiagnostics(  # noqa: N802
         self, request: agent_pb2.RunDiagnosticsRequest, context: Context
     ) -> AsyncIterator[agent_pb2.DiagnosticsProgress]:
-        if request.level != 0:
-            raise BadRequest(f"this agent knows diagnostics of level 0, not of level {request.level}")
-        async for progress in self._examination.run(request.clock_unix_ms or None):
-            yield progress
+        if request.level > MAX_LEVEL:
+            raise BadRequest(
+                f"this agent knows diagnostics of level 0 to {MAX_LEVEL}, not of level {request.level}"
+            )
+        if request.only_check:
+            if request.level:
+                await self._examination.check(request.level)
+            return
+        steps = (
+            self._examination.run_level(request.level, acknowledged=request.stress_acknowledged)
+            if request.level
+            else self._examination.run(request.clock_unix_ms or None)
+        )
+        # A caller that hangs up ends what was begun, at once.
+        async with aclosing(steps):
+            async for progress in steps:
+                yield progress

@@ -7,8 +7,18 @@ from fastapi import APIRouter, Query
 
 from control_plane.access import OPERATOR
 from control_plane.api.queries import find_agent
-from control_plane.api.schemas import Response
-from control_plane.fleet.diagnostics import Finding, Run, Verdict, find_run, is_lost, list_runs, worst
+from control_plane.api.schemas import Request, Response
+from control_plane.fleet.diagnostics import (
+    Finding,
+    Kind,
+    Offer,
+    Run,
+    Verdict,
+    find_run,
+    is_lost,
+    list_runs,
+    worst,
+)
 from control_plane.identifiers import AgentId, DiagnosticRunId
 from control_plane.store import Store
 
@@ -59,6 +69,8 @@ class RunResponse(Response):
     agent_name: str
     tenant_id: str
     level: int
+    # host, or pipeline: every stage from the card to the page.
+    kind: Kind
     actor: str
     started_unix_ms: int
     ended_unix_ms: int | None
@@ -73,7 +85,7 @@ class RunResponse(Response):
     @classmethod
     def of(cls, run: Run, now: str | None) -> Self:
         row = run.row
-        lost = is_lost(row.started_unix_ms, row.ended_unix_ms)
+        lost = is_lost(row.started_unix_ms, row.ended_unix_ms, row.lease_unix_ms)
         ended = RunState.BROKEN_OFF if lost or row.error else RunState.ENDED
         return cls(
             id=row.id,
@@ -81,6 +93,7 @@ class RunResponse(Response):
             agent_name=run.agent_name,
             tenant_id=row.tenant_id,
             level=row.level,
+            kind=Kind(row.kind),
             actor=row.actor,
             started_unix_ms=row.started_unix_ms,
             ended_unix_ms=row.ended_unix_ms,
@@ -92,10 +105,34 @@ class RunResponse(Response):
         )
 
 
+class DiagnosticsRequest(Request):
+    """0: the agent's own look; 1 to 3: NVIDIA's tests, by dcgmi on the host."""
+
+    level: int = 0
+    # Levels 2 and 3 take the card from its calls and stop its engine, until they end.
+    acknowledge_stress: bool = False
+
+
+class OfferResponse(Response):
+    level: int
+    stressful: bool
+    limit_s: float
+    # Why the agent's host cannot run it, and what to do; None: it can.
+    refusal: str | None
+
+
 class Runs(Protocol):
     """What these routes need of diagnostics."""
 
-    async def start(self, agent_id: AgentId, actor: str) -> DiagnosticRunId: ...
+    async def start(
+        self, agent_id: AgentId, actor: str, *, level: int = 0, acknowledged: bool = False
+    ) -> DiagnosticRunId: ...
+
+    async def start_selftest(self, agent_id: AgentId, actor: str) -> DiagnosticRunId: ...
+
+    async def cancel(self, run_id: str, actor: str) -> None: ...
+
+    async def offers(self, agent_id: AgentId) -> list[Offer]: ...
 
     def check_under_way(self, run_id: str) -> str | None: ...
 
@@ -108,9 +145,30 @@ def diagnostic_routes(store: Store, runs: Runs) -> APIRouter:
         return RunResponse.of(found, runs.check_under_way(run_id))
 
     @routes.post("/agents/{agent}/diagnostics", status_code=202)
-    async def start(agent: str) -> RunResponse:
+    async def start(agent: str, wanted: DiagnosticsRequest | None = None) -> RunResponse:
+        """Without a body: level 0."""
         row, _ = await store.read(lambda session: find_agent(session, agent))
-        return await shown(await runs.start(AgentId(row.id), OPERATOR))
+        wanted = wanted or DiagnosticsRequest()
+        started = await runs.start(
+            AgentId(row.id), OPERATOR, level=wanted.level, acknowledged=wanted.acknowledge_stress
+        )
+        return await shown(started)
+
+    @routes.post("/agents/{agent}/selftest", status_code=202)
+    async def selftest(agent: str) -> RunResponse:
+        """Every stage from the card to the page; listed, shown and cancelled with the diagnostics."""
+        row, _ = await store.read(lambda session: find_agent(session, agent))
+        return await shown(await runs.start_selftest(AgentId(row.id), OPERATOR))
+
+    @routes.get("/agents/{agent}/diagnostics/levels")
+    async def levels(agent: str) -> list[OfferResponse]:
+        row, _ = await store.read(lambda session: find_agent(session, agent))
+        return [
+            OfferResponse(
+                level=each.level, stressful=each.stressful, limit_s=each.limit_s, refusal=each.refusal
+            )
+            for each in await runs.offers(AgentId(row.id))
+        ]
 
     @routes.get("/agents/{agent}/diagnostics")
     async def of_agent(agent: str, limit: Annotated[int, Query(ge=1, le=MAX_RUNS)] = 10) -> list[RunResponse]:
@@ -121,6 +179,11 @@ def diagnostic_routes(store: Store, runs: Runs) -> APIRouter:
 
     @routes.get("/diagnostics/{run_id}")
     async def run(run_id: str) -> RunResponse:
+        return await shown(run_id)
+
+    @routes.post("/diagnostics/{run_id}/cancel")
+    async def cancel(run_id: str) -> RunResponse:
+        await runs.cancel(run_id, OPERATOR)
         return await shown(run_id)
 
     return routes

@@ -1,5 +1,6 @@
 """A run of diagnostics, printed for people."""
 
+import sys
 from typing import Any
 
 from control_plane.cli.show import milliseconds, moment, plain, print_pairs
@@ -10,6 +11,11 @@ _INDENT = " " * 6
 
 def print_head(run: dict[str, Any]) -> None:
     print(plain(f"looking over {run['agent_name']} ({run['agent_id']}), run {run['id']}"))
+
+
+def print_now(words: str) -> None:
+    """How far a long one is; on standard error, since it is no result."""
+    print(plain(f"  …   {words}"), file=sys.stderr, flush=True)
 
 
 def print_finding(finding: dict[str, Any], *, evidence: bool = False) -> None:
@@ -29,6 +35,7 @@ def print_run(run: dict[str, Any]) -> None:
         [
             ("run", run["id"]),
             ("agent", f"{run['agent_name']} ({run['agent_id']})"),
+            ("of", "the pipeline" if run["kind"] == "pipeline" else f"the host, level {run['level']}"),
             ("by", run["actor"]),
             ("started", moment(run["started_unix_ms"])),
             ("ended", moment(run["ended_unix_ms"]) if run["ended_unix_ms"] else None),

@@ -12,11 +12,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from control_plane.access import Invalid, Unknown
 from control_plane.catalogue import CardClass, CardClasses, Catalogue
 from control_plane.fleet import orders
-from control_plane.fleet.conversation import Parts, stub_of
+from control_plane.fleet.conversation import CALL_TIMEOUT_S, Parts, stub_of
 from control_plane.fleet.dial import CertificateAuthority, Dialler
 from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.link import AgentLink
 from control_plane.fleet.offers import identity_of, refusal
+from control_plane.fleet.probe import ProbeFailed, probe
+from control_plane.fleet.projection import engine_is_expected
 from control_plane.fleet.queries import enrolled_agents
 from control_plane.fleet.reaper import Reaper
 from control_plane.fleet.record import Record
@@ -147,10 +149,36 @@ class Fleet:
             lambda session: orders.set_pool_paused(session, agent_id=agent_id, paused=paused, actor=actor)
         )
 
-    def diagnose(self, agent_id: AgentId) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
-        """Has the agent look its host over. Raises Unknown and NotConnected at once; what it gives raises
-        grpc.aio.AioRpcError."""
-        return _diagnose(self._connected(agent_id))
+    async def probe_engine(self, agent_id: AgentId) -> None:
+        """One real request to its engine, the way that calls go. Raises Unknown, ProbeFailed."""
+        member = self._members.get(agent_id)
+        if member is None:
+            raise Unknown("agent", agent_id)
+        state = member.link.state
+        if state.sample is None or not engine_is_expected(state.sample.engine):
+            raise ProbeFailed("no engine of it is ready")
+        await probe(state.facts, state.sample.engine, self.ticket_key(agent_id))
+
+    def diagnose(
+        self, agent_id: AgentId, level: int = 0
+    ) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
+        """Has the agent look its host over; whoever asks for a stressful level knows what it does.
+
+        Raises Unknown and NotConnected at once; what it gives raises grpc.aio.AioRpcError.
+        """
+        return _diagnose(self._connected(agent_id), level)
+
+    async def check_diagnostics(self, agent_id: AgentId, level: int) -> None:
+        """Whether the agent's host can run a level from 1 on. Raises Unknown, NotConnected, and Invalid with
+        the agent's own words."""
+        request = agent_pb2.RunDiagnosticsRequest(level=level, only_check=True)
+        channel = self._connected(agent_id)
+        try:
+            await stub_of(channel).RunDiagnostics(request, timeout=CALL_TIMEOUT_S).read()
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _REFUSALS:
+                raise Invalid(error.details() or f"the agent refuses level {level}") from error
+            raise NotConnected(f"the agent did not answer: {error.details() or error.code().name}") from error
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -233,8 +261,22 @@ class Fleet:
         return member.link.channel
 
 
-async def _diagnose(channel: grpc.aio.Channel) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
-    request = agent_pb2.RunDiagnosticsRequest(clock_unix_ms=unix_ms())
+# Of a level of diagnostics: by this host, and by an agent that does not know it.
+_REFUSALS = frozenset(
+    {
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+
+
+async def _diagnose(
+    channel: grpc.aio.Channel, level: int
+) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:
+    request = agent_pb2.RunDiagnosticsRequest(
+        level=level, clock_unix_ms=unix_ms(), stress_acknowledged=level > 0
+    )
     call = stub_of(channel).RunDiagnostics(request)
     try:
         async for progress in call:

@@ -32,6 +32,7 @@ from control_plane.router.facts import (
 )
 from control_plane.router.fall_through import MAX_ATTEMPTS, FallThrough, RetryBudget
 from control_plane.router.obstacles import is_reachable, serves, unhealthy
+from control_plane.router.one_card import why_left_out
 from control_plane.router.plan import OpenPlan, PerimeterPlan, Plan, plan
 
 __all__ = [
@@ -68,4 +69,5 @@ __all__ = [
     "reasons_in_words",
     "serves",
     "unhealthy",
+    "why_left_out",
 ]

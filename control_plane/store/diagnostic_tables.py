@@ -1,6 +1,6 @@
 """The tables of diagnostics: runs on agents, and what each check found."""
 
-from sqlalchemy import Column, Index, Text
+from sqlalchemy import Column, Index, Text, false
 from sqlmodel import Field, SQLModel
 
 from control_plane.store.tables import ms
@@ -20,6 +20,16 @@ class DiagnosticRun(SQLModel, table=True):
     ended_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))
     # Why it ended before its last check, in words.
     error: str | None = None
+    # "host", or "pipeline": every stage from the card to the page.
+    kind: str = Field(default="host", sa_column_kwargs={"server_default": "host"})
+    # A run whose process is gone is lost once this is past. None: of a version that knew no leases.
+    lease_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))
+    cancelled_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))
+    # What it took from the card's service, and gives back when it ends: its calls, its model, and when that
+    # was; another wish for a model since then has another time.
+    took_calls: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    took_model_id: str | None = None
+    took_model_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))
 
 
 class DiagnosticFinding(SQLModel, table=True):

@@ -33,6 +33,7 @@ ORDER = (
     "test_isolation",
     "test_enrolment",
     "test_telemetry",
+    "test_load_test",
     "test_client_gone",
     "test_memory",
     "test_economy",
@@ -75,7 +76,8 @@ def world() -> Iterator[World]:
         directory, tiny = Path(name), tiny_model()
         catalogue = _with_tokenizer(tiny, directory / "catalogue")
         engine = RecordedEngine(directory, engine_python())
-        with System(lab, Internet(lab), directory, catalogue=catalogue) as system:
+        load_client = engine_python()
+        with System(lab, Internet(lab), directory, catalogue=catalogue, load_client=load_client) as system:
             try:
                 system.start()
                 for tenant in ("owner", "neighbour"):
@@ -101,11 +103,11 @@ def world() -> Iterator[World]:
 
 
 def _with_tokenizer(tiny: TinyModel, catalogue: Path) -> Path:
-    """A catalogue with what the control plane counts tokens by."""
+    """A catalogue with what the control plane counts tokens by, and a load client makes its inputs by."""
     shutil.copytree(tiny.catalogue, catalogue)
     files = catalogue / "tokenizers" / MODEL_ID
     files.mkdir(parents=True)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(tiny.models / MODEL_ID / name, files / name)
     return catalogue
 

@@ -38,6 +38,8 @@ class Behaviour:
     deploy_ends: agent_pb2.EnginePhase.ValueType = agent_pb2.ENGINE_PHASE_READY
     # What a look over the host finds; None: this agent's version knows no diagnostics.
     diagnostics: list[agent_pb2.DiagnosticResult] | None = field(default_factory=list)
+    # Why it cannot run a level from 1 on; None: it can.
+    level_refusal: str | None = None
     # Waited for after each result.
     may_go_on: asyncio.Event | None = None
     renewal_key: ec.EllipticCurvePrivateKey | None = None
@@ -59,6 +61,8 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
         self.calls: list[str] = []
         self.ticket_keys: dict[int, bytes] = {}
         self.deployed: list[str] = []
+        # Of the diagnostics that it ran.
+        self.levels: list[int] = []
         self.acknowledged = 0
         self.cursors: list[int] = []
         self._server: grpc.aio.Server | None = None
@@ -173,7 +177,12 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
     async def RunDiagnostics(  # noqa: N802
         self, request: agent_pb2.RunDiagnosticsRequest, context: Context
     ) -> AsyncIterator[agent_pb2.DiagnosticsProgress]:
+        if request.level and self.behaviour.level_refusal is not None:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.behaviour.level_refusal)
+        if request.only_check:
+            return
         self.calls.append("RunDiagnostics")
+        self.levels.append(request.level)
         results = self.behaviour.diagnostics
         if results is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")

@@ -51,8 +51,9 @@ class ControlPlane:
         interface: str | None,
         catalogue: Path | None,
         artifacts: Path | None = None,
+        load_client: Path | None = None,
     ) -> None:
-        """`interface` None: direct mode."""
+        """`interface` None: direct mode. `load_client`: a Python with vLLM, for load tests."""
         self.host = host
         self.data = directory / "control-plane"
         self.url = f"https://{address}:{HTTPS_PORT}"
@@ -61,6 +62,7 @@ class ControlPlane:
         self._address = address
         self._catalogue = catalogue
         self._artifacts = artifacts
+        self._load_client = load_client
         self.serve = Program(host, self.command("serve"), directory / "serve.log")
         self.hub = Program(host, self.command("hub"), directory / "hub.log")
 
@@ -77,6 +79,8 @@ class ControlPlane:
             options += ["--catalogue", str(self._catalogue)]
         if self._artifacts is not None:
             options += ["--artifacts", str(self._artifacts)]
+        if self._load_client is not None:
+            options += ["--load-client", str(self._load_client)]
         self.host.run(self.command("init", *options))
 
     def start(self) -> None:

@@ -35,7 +35,15 @@ class Site:
 class System:
     """Use as a context manager inside a lab's. `directory` holds data, state and logs."""
 
-    def __init__(self, lab: Lab, network: Network, directory: Path, *, catalogue: Path | None = None) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        network: Network,
+        directory: Path,
+        *,
+        catalogue: Path | None = None,
+        load_client: Path | None = None,
+    ) -> None:
         self.network = network
         self.sites: list[Site] = []
         self.lab = lab
@@ -47,6 +55,7 @@ class System:
             address=network.control_address,
             interface=None if network.direct else lab.interface_name("hub"),
             catalogue=catalogue,
+            load_client=load_client,
         )
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
 """What a check came to. Pure; an agent's words are cut to size, and are not to be trusted otherwise."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -58,6 +58,10 @@ class Finding:
                 Evidence(_cut(each.command), _cut(each.output)) for each in result.evidence[:MAX_EVIDENCE]
             ),
         )
+
+
+# Of a run, as it goes: the title of what begins, and what was found.
+Steps = AsyncGenerator[str | Finding, None]
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

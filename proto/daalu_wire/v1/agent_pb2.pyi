@@ -1148,19 +1148,29 @@ class RunDiagnosticsRequest(_message.Message):
 
     LEVEL_FIELD_NUMBER: _builtins.int
     CLOCK_UNIX_MS_FIELD_NUMBER: _builtins.int
+    STRESS_ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    ONLY_CHECK_FIELD_NUMBER: _builtins.int
     level: _builtins.int
-    """0: what is built in and instant. There are no others yet."""
+    """0: what is built in and instant. 1 to 3: NVIDIA's own tests, run by dcgmi; from 2 on they stress the cards
+    and want them free: no engine may run.
+    """
     clock_unix_ms: _builtins.int
     """The caller's clock as it asked."""
+    stress_acknowledged: _builtins.bool
+    """Somebody knows what a stressful level does, and wants it; without it there is none."""
+    only_check: _builtins.bool
+    """Says by its status whether the level can be run on this host, and runs nothing. An engine is no hindrance."""
     def __init__(
         self,
         *,
         level: _builtins.int = ...,
         clock_unix_ms: _builtins.int = ...,
+        stress_acknowledged: _builtins.bool = ...,
+        only_check: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_unix_ms", b"clock_unix_ms", "level", b"level"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_unix_ms", b"clock_unix_ms", "level", b"level", "only_check", b"only_check", "stress_acknowledged", b"stress_acknowledged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1174,9 +1184,9 @@ class DiagnosticsProgress(_message.Message):
     BEGUN_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     checks_count: _builtins.int
-    """How many checks there are in all."""
+    """How many checks there are in all, as far as that is known."""
     begun: _builtins.str
-    """The title of a check that begins."""
+    """The title of a check that begins; of one that takes long it is told anew, with how far it is."""
     @_builtins.property
     def ended(self) -> Global___DiagnosticResult: ...
     def __init__(

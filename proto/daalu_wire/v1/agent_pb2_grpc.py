@@ -155,8 +155,9 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RunDiagnostics(self, request, context):
-        """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing is
-        changed by it, and a caller that hangs up ends it.
+        """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing of the
+        host is changed by it, and a caller that hangs up ends it. What cannot be run here now, an absent tool or
+        a level that the cards do not support, is FAILED_PRECONDITION with words that say what to do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

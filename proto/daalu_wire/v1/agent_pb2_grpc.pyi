@@ -61,8 +61,9 @@ class AgentServiceStub:
     InstallTicketKeys: _grpc.UnaryUnaryMultiCallable[_agent_pb2.InstallTicketKeysRequest, _agent_pb2.InstallTicketKeysResponse]
     """The keys whose tickets the gate accepts, replacing those it had. Two live at once during rotation."""
     RunDiagnostics: _grpc.UnaryStreamMultiCallable[_agent_pb2.RunDiagnosticsRequest, _agent_pb2.DiagnosticsProgress]
-    """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing is
-    changed by it, and a caller that hangs up ends it.
+    """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing of the
+    host is changed by it, and a caller that hangs up ends it. What cannot be run here now, an absent tool or
+    a level that the cards do not support, is FAILED_PRECONDITION with words that say what to do.
     """
 
 @_typing.type_check_only
@@ -92,8 +93,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     InstallTicketKeys: _aio.UnaryUnaryMultiCallable[_agent_pb2.InstallTicketKeysRequest, _agent_pb2.InstallTicketKeysResponse]  # type: ignore[assignment]
     """The keys whose tickets the gate accepts, replacing those it had. Two live at once during rotation."""
     RunDiagnostics: _aio.UnaryStreamMultiCallable[_agent_pb2.RunDiagnosticsRequest, _agent_pb2.DiagnosticsProgress]  # type: ignore[assignment]
-    """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing is
-    changed by it, and a caller that hangs up ends it.
+    """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing of the
+    host is changed by it, and a caller that hangs up ends it. What cannot be run here now, an absent tool or
+    a level that the cards do not support, is FAILED_PRECONDITION with words that say what to do.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -180,8 +182,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_pb2.RunDiagnosticsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.DiagnosticsProgress], _abc.AsyncIterator[_agent_pb2.DiagnosticsProgress]]:
-        """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing is
-        changed by it, and a caller that hangs up ends it.
+        """Looks the host over, check by check, and reports each as it begins and ends. One at a time. Nothing of the
+        host is changed by it, and a caller that hangs up ends it. What cannot be run here now, an absent tool or
+        a level that the cards do not support, is FAILED_PRECONDITION with words that say what to do.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

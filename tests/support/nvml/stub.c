@@ -207,7 +207,7 @@ int nvmlDeviceGetRemappedRows(card_t *card, unsigned int *corrected, unsigned in
                               unsigned int *failed) {
     ENTER("nvmlDeviceGetRemappedRows", card->index);
     *corrected = (unsigned int)number("remapped", card->index, 0);
-    *uncorrected = 1;
+    *uncorrected = (unsigned int)number("remapped_uncorrected", card->index, 1);
     *pending = *failed = 0;
     return SUCCESS;
 }

@@ -101,9 +101,9 @@ async def _examine_once_free(agent: RunningAgent) -> None:
 
 
 async def test_a_level_that_is_not_there_is_refused(agent: RunningAgent) -> None:
-    call = agent.stub().RunDiagnostics(agent_pb2.RunDiagnosticsRequest(level=1), timeout=TIMEOUT_S)
+    call = agent.stub().RunDiagnostics(agent_pb2.RunDiagnosticsRequest(level=4), timeout=TIMEOUT_S)
     assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert await call.details() == "this agent knows diagnostics of level 0, not of level 1"
+    assert await call.details() == "this agent knows diagnostics of level 0 to 3, not of level 4"
 
 
 async def test_a_check_that_fails_itself_is_a_finding_and_the_others_go_on(

@@ -30,10 +30,10 @@ class Bench:
         async with httpx2.AsyncClient(base_url=f"{self.plane.plain_url}/api/v1", headers=headers) as client:
             return await client.get(path, params=params)
 
-    async def post(self, path: str) -> httpx2.Response:
+    async def post(self, path: str, body: object = None) -> httpx2.Response:
         headers = {"authorization": f"Bearer {self.plane.token}"}
         async with httpx2.AsyncClient(base_url=f"{self.plane.plain_url}/api/v1", headers=headers) as client:
-            return await client.post(path)
+            return await client.post(path, json=body)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from typing import Any
 
 from daalu_wire.v1 import agent_pb2
 
@@ -80,3 +82,56 @@ async def test_what_cannot_be_run_is_said_in_words(bench: Bench) -> None:
     assert (again.status_code, again.json()["error"]["code"]) == (409, "duplicate")
     assert "daalu diagnostics show dgn-" in again.json()["error"]["message"]
     bench.agent.behaviour.may_go_on.set()
+
+
+async def test_levels_are_listed_and_a_stressful_one_wants_an_acknowledgement(bench: Bench) -> None:
+    bench.agent.behaviour.diagnostics = [_result(agent_pb2.DIAGNOSTIC_VERDICT_PASS, "dcgm")]
+    bench.agent.behaviour.engine.phase = agent_pb2.ENGINE_PHASE_STOPPED
+    await _until_connected(bench)
+    unread = await bench.post(f"/agents/{bench.agent_id}/diagnostics", {"level": 2})
+    assert (unread.status_code, unread.json()["error"]["code"]) == (422, "invalid")
+    assert "acknowledge_stress" in unread.json()["error"]["message"]
+    asked = await asyncio.to_thread(bench.plane.daalu, "diagnostics", "run", bench.agent_id, "--level", "2")
+    assert asked.returncode == 1
+    assert "nobody can be asked here: Level 2 turns calls away" in asked.stderr
+    run = await asyncio.to_thread(
+        bench.plane.daalu, "diagnostics", "run", bench.agent_id, "--level", "2", "--yes"
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[1].startswith("pass  the dcgm")
+    bench.agent.behaviour.level_refusal = "card 0 (NVIDIA GeForce RTX 4090) supports level 1 only"
+    listed = await asyncio.to_thread(bench.plane.daalu, "diagnostics", "levels", bench.agent_id)
+    assert listed.stdout.splitlines()[3].split(maxsplit=4)[4] == bench.agent.behaviour.level_refusal
+
+
+async def test_one_that_is_under_way_can_be_cancelled(bench: Bench) -> None:
+    bench.agent.behaviour.diagnostics = [_result(agent_pb2.DIAGNOSTIC_VERDICT_PASS)] * 2
+    await _until_connected(bench)
+    bench.agent.behaviour.may_go_on = asyncio.Event()
+    started = await _started(bench)
+    cancelled = await asyncio.to_thread(bench.plane.daalu, "diagnostics", "cancel", started)
+    assert (cancelled.returncode, cancelled.stdout) == (0, f"cancelled {started}\n")
+    shown = await _not_running(bench, started)
+    assert (shown["state"], shown["error"]) == ("broken_off", "cancelled")
+    assert (await bench.post("/diagnostics/dgn-none/cancel")).status_code == 404
+
+
+async def _started(bench: Bench) -> str:
+    """Once the run before has ended."""
+    deadline = time.monotonic() + SHOWN_TIMEOUT_S
+    while True:
+        answer = await bench.post(f"/agents/{bench.agent_id}/diagnostics")
+        if answer.status_code == 202:
+            return str(answer.json()["id"])
+        assert time.monotonic() < deadline, answer.text
+        await asyncio.sleep(LOOK_S)
+
+
+async def _not_running(bench: Bench, run_id: str) -> Any:
+    deadline = time.monotonic() + SHOWN_TIMEOUT_S
+    while True:
+        shown = (await bench.get(f"/diagnostics/{run_id}")).json()
+        if shown["state"] != "running":
+            return shown
+        assert time.monotonic() < deadline, shown
+        await asyncio.sleep(LOOK_S)

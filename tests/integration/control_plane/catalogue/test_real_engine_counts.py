@@ -1,4 +1,4 @@
-"""The own count against a real vLLM with SmolLM2: what it claims, and what is counted.
+"""A real vLLM with SmolLM2 against what is reckoned of it: its claims of tokens, and its cache.
 
 One engine is started for all tests; the model is that of the demo.
 """
@@ -6,6 +6,7 @@ One engine is started for all tests; the model is that of the demo.
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from control_plane.catalogue import Catalogue, Counter, Tokenizers
+from control_plane.catalogue.fit import GIB, kv_bytes_per_token
 from control_plane.economy.drift import LEAST_CALLS, Metered, judge
 from control_plane.gateway.answer_text import CollectedAnswer
 from control_plane.store.economy_tables import Measure
@@ -31,6 +33,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[4]
 MODEL_ID = "smollm2-135m-instruct"
 START_S = 300.0
+KV_CACHE_GIB = 1
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -66,6 +69,7 @@ HISTORY = [
 class Engine:
     port: int
     counter: Counter
+    log: Path
 
     def ask(self, path: str, body: dict[str, Any]) -> bytes:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as connection:
@@ -115,7 +119,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         "--tool-call-parser", "hermes",
     ]  # fmt: skip
     environment = {
-        **os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1",
+        **os.environ, "VLLM_CPU_KVCACHE_SPACE": str(KV_CACHE_GIB),
+        "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1",
     }  # fmt: skip
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -128,7 +133,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             timeout_s=START_S,
         )
         assert process.poll() is None, log.read_text(errors="replace")[-3000:]
-        yield Engine(port, counter)
+        yield Engine(port, counter, log)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(20)
@@ -136,6 +141,15 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 def _chat(text: str, **more: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": text}], "temperature": 0, **more}
+
+
+def test_the_cache_of_a_real_engine_is_within_5_per_cent_of_the_arithmetic(engine: Engine) -> None:
+    reported = re.search(r"KV cache size: ([\d,]+) tokens", engine.log.read_text(errors="replace"))
+    assert reported is not None, engine.log
+    entry = Catalogue.load().get(MODEL_ID)
+    assert entry is not None
+    tokens = KV_CACHE_GIB * GIB / kv_bytes_per_token(entry.model)
+    assert int(reported[1].replace(",", "")) == pytest.approx(tokens, rel=0.05)
 
 
 def _near(metered: Metered, *, choices: int = 1) -> bool:
