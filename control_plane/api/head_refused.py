@@ -16,7 +16,8 @@ class HeadRefused:
 
     def answer(self) -> bytes:
         """All of it, after which the connection ends."""
-        error = {"message": self.message, "type": "invalid_request_error", "param": None, "code": self.code}
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        error = {"message": self.message, "type": kind, "param": None, "code": self.code}
         body = json.dumps({"error": error}).encode()
         head = (
             b"content-type: application/json\r\n"

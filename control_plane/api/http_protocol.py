@@ -383,7 +383,7 @@ _NO_UPGRADE = HeadRefused(
 _TOO_SLOW = HeadRefused(408, "request_timeout", f"The headers did not arrive within {HEAD_TIMEOUT_S:.0f} s.")
 _TOO_MANY = HeadRefused(
     503,
-    "too_many_connections",
+    "overloaded",
     "This control plane has as many connections open as it takes: try again later, and reuse connections.",
 )
 _TOO_LARGE = HeadRefused(

@@ -88,7 +88,7 @@ async def test_a_connection_beyond_the_most_is_told_and_closed_and_the_next_afte
         other_reader, other_writer = await asyncio.open_connection(*_address(listener))
         refused = await other_reader.read()
         assert refused.startswith(b"HTTP/1.1 503 ")
-        assert b'"code": "too_many_connections"' in refused
+        assert b'"code": "overloaded"' in refused
         await _close(other_writer)
 
         application.go_on.set()
