@@ -8,6 +8,7 @@ import typer
 from control_plane.cli import (
     access,
     agents,
+    backup,
     calls,
     cards,
     contexts,
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 register(app)
+backup.register(app)
 app.add_typer(access.tenants, name="tenants")
 app.add_typer(access.users, name="users")
 app.add_typer(access.keys, name="keys")
