@@ -13,6 +13,7 @@ from control_plane.cli import (
     cards,
     contexts,
     diagnostics,
+    doctor,
     economy,
     ledger,
     load_tests,
@@ -49,6 +50,7 @@ app.add_typer(economy.shares, name="shares")
 app.add_typer(economy.subscriptions, name="subscriptions")
 app.add_typer(pins.app, name="pins")
 access.tenants.command("policy")(economy.policy)
+app.command("doctor")(doctor.doctor)
 app.command("usage")(ledger.usage)
 app.command("spend")(spend.spend)
 app.command("savings")(spend.savings)
