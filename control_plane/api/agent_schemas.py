@@ -97,6 +97,17 @@ class AgentSummary(Response):
         return cls(**_summary(row, tenant_name, status))
 
 
+class AgentReadings(AgentSummary):
+    """With what its cards last reported, of a silent agent too: `heard_unix_ms` says when that was."""
+
+    cards: list[CardResponse]
+
+    @classmethod
+    def of_row(cls, row: Agent, tenant_name: str, status: AgentStatus | None) -> Self:
+        shown = cards(status.inventory, status.sample, status.health) if status else []
+        return cls(**_summary(row, tenant_name, status), cards=shown)
+
+
 class ReliabilityResponse(Response):
     """Over the 30 days up to `to_unix_ms`, as far as the control plane ran."""
 

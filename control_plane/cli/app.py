@@ -21,6 +21,7 @@ from control_plane.cli import (
     pins,
     providers,
     spend,
+    top,
 )
 from control_plane.cli.context_option import offer_everywhere
 from control_plane.cli.failure import Failure
@@ -51,6 +52,7 @@ app.add_typer(economy.subscriptions, name="subscriptions")
 app.add_typer(pins.app, name="pins")
 access.tenants.command("policy")(economy.policy)
 app.command("doctor")(doctor.doctor)
+app.command("top")(top.top)
 app.command("usage")(ledger.usage)
 app.command("spend")(spend.spend)
 app.command("savings")(spend.savings)

@@ -133,24 +133,28 @@ def _target_at(url: str | None, token: str | None, data: Path) -> Target:
 
 def ask(target: Target, method: str, path: str, **arguments: Any) -> Any:
     """The decoded JSON answer. `path` under /api/v1. Raises Failure for everything but success."""
+    with waiting(f"waiting for {target.url}"):
+        return ask_quietly(target, method, path, **arguments)
+
+
+def ask_quietly(target: Target, method: str, path: str, **arguments: Any) -> Any:
+    """`ask` for who shows something on the terminal meanwhile."""
     return _decoded(target, _answer(target, method, path, **arguments))
 
 
 def ask_text(target: Target, path: str) -> str:
     """A file that REST serves, as it is. Raises Failure for everything but success."""
-    return _answer(target, "GET", path).text
+    with waiting(f"waiting for {target.url}"):
+        return _answer(target, "GET", path).text
 
 
 def _answer(target: Target, method: str, path: str, **arguments: Any) -> httpx2.Response:
     try:
-        with (
-            waiting(f"waiting for {target.url}"),
-            httpx2.Client(
-                verify=trust(target.certificate_pem),
-                timeout=TIMEOUT_S,
-                headers={"authorization": f"Bearer {target.token}"},
-            ) as client,
-        ):
+        with httpx2.Client(
+            verify=trust(target.certificate_pem),
+            timeout=TIMEOUT_S,
+            headers={"authorization": f"Bearer {target.token}"},
+        ) as client:
             response = client.request(method, f"{target.url}/api/v1{path}", **arguments)
     except httpx2.ConnectError as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):

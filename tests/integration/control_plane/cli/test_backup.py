@@ -3,54 +3,19 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support import postgresql
-from tests.support.control_plane import ControlPlane, daalu, free_ports, initialised, serving
-from tests.support.programs import eventually, script
-
-ENROL_TIMEOUT_S = 60
-REACHED_TIMEOUT_S = 40
-STOP_TIMEOUT_S = 30
+from tests.support.control_plane import ControlPlane, daalu, initialised, serving
+from tests.support.direct_agent import enrolled, wait_until_live
 
 
-def _enrol(plane: ControlPlane, directory: Path) -> list[str]:
-    """An agent without a tunnel and a real card; returns the flags that it goes by."""
-    plane.daalu("tenants", "create", "lender")
-    invite = plane.daalu("agents", "invite", "--tenant", "lender").stdout.strip()
-    rpc_port, engine_port = free_ports(2)
-    flags = ["--state", str(directory), "--rpc-port", str(rpc_port), "--engine-port", str(engine_port)]
-    subprocess.run(
-        [script("daalu-agent"), "enrol", invite, "--name", "alpha", "--direct", *flags],
-        check=True, capture_output=True, timeout=ENROL_TIMEOUT_S,
-    )  # fmt: skip
-    return flags
-
-
-@contextmanager
-def _daemon(flags: list[str], log: Path) -> Iterator[None]:
-    with log.open("wb") as output:
-        process = subprocess.Popen([script("daalu-agent"), "run", *flags], stdout=output, stderr=output)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(STOP_TIMEOUT_S)
-
-
-def _reached(plane: ControlPlane) -> dict[str, Any]:
-    def live() -> dict[str, Any] | None:
-        (agent,) = json.loads(plane.daalu("agents", "list", "--json").stdout)
-        return agent if agent["liveness"] == "live" else None
-
-    found = eventually(live, "the agent is live", timeout_s=REACHED_TIMEOUT_S)
-    assert found is not None
-    return found
+def _agent(plane: ControlPlane) -> tuple[str, str]:
+    (agent,) = json.loads(plane.daalu("agents", "list", "--json").stdout)
+    return agent["id"], agent["name"]
 
 
 def test_a_running_control_plane_comes_up_elsewhere_and_its_agent_knows_it(tmp_path: Path) -> None:
@@ -58,10 +23,12 @@ def test_a_running_control_plane_comes_up_elsewhere_and_its_agent_knows_it(tmp_p
     elsewhere = ControlPlane(tmp_path / "elsewhere", plane.tls_port, plane.plain_port)
     with ExitStack() as stack:
         with serving(plane):
-            flags = _enrol(plane, tmp_path / "host")
+            plane.daalu("tenants", "create", "lender")
+            agent = enrolled(plane, tmp_path / "host", tenant="lender", name="alpha")
             # It outlives the control plane, as after a fire there.
-            stack.enter_context(_daemon(flags, tmp_path / "daemon.log"))
-            before = _reached(plane)
+            stack.enter_context(agent.running())
+            wait_until_live(plane, "alpha")
+            before = _agent(plane)
             made = plane.daalu("backup", str(file))
             assert made.returncode == 0, made.stderr
             words = rf"made {file}: 10 files, [\d,]+ bytes\. It holds every key: keep it secret\n"
@@ -77,8 +44,8 @@ def test_a_running_control_plane_comes_up_elsewhere_and_its_agent_knows_it(tmp_p
         end = f"the ledger is in order; next: daalu serve --data {elsewhere.data}\n"
         assert restored.stdout.endswith(end)
         with serving(elsewhere):
-            after = _reached(elsewhere)
-            assert (after["id"], after["name"]) == (before["id"], "alpha")
+            wait_until_live(elsewhere, "alpha")
+            assert _agent(elsewhere) == before
             assert elsewhere.daalu("ledger", "verify").stdout == "the ledger is in order\n"
             assert elsewhere.token == plane.token
 
