@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -34,8 +35,9 @@ class DirectAgent:
 
 
 def enrolled(plane: ControlPlane, state: Path, *, tenant: str, name: str) -> DirectAgent:
-    """Of a control plane that serves and allows direct mode, and has the tenant."""
-    invite = plane.daalu("agents", "invite", "--tenant", tenant).stdout.strip()
+    """Of a new tenant, at a control plane that serves and allows direct mode."""
+    _ask(plane, "POST", "/tenants", {"name": tenant})
+    invite = _ask(plane, "POST", "/agents/invite", {"tenant": tenant})["invite"]
     rpc_port, engine_port = free_ports(2)
     ports = ("--rpc-port", str(rpc_port), "--engine-port", str(engine_port))
     flags = ("--state", str(state), *ports, "--simulated-card", "RTX 2000 Ada")
@@ -47,10 +49,15 @@ def enrolled(plane: ControlPlane, state: Path, *, tenant: str, name: str) -> Dir
 
 
 def wait_until_live(plane: ControlPlane, name: str) -> None:
-    headers = {"authorization": f"Bearer {plane.token}"}
+    """By its liveness."""
 
     def is_live() -> bool:
-        answer = httpx2.get(f"{plane.plain_url}/api/v1/agents/{name}", headers=headers)
-        return bool(answer.raise_for_status().json()["liveness"] == "live")
+        return bool(_ask(plane, "GET", f"/agents/{name}")["liveness"] == "live")
 
     eventually(is_live, f"{name} is live", timeout_s=REACHED_TIMEOUT_S)
+
+
+def _ask(plane: ControlPlane, method: str, path: str, wanted: dict[str, str] | None = None) -> Any:
+    headers = {"authorization": f"Bearer {plane.token}"}
+    url = f"{plane.plain_url}/api/v1{path}"
+    return httpx2.request(method, url, headers=headers, json=wanted).raise_for_status().json()

@@ -18,12 +18,13 @@ def _agent(plane: ControlPlane) -> tuple[str, str]:
     return agent["id"], agent["name"]
 
 
+# Two starts of a control plane, one of an agent, and five commands.
+@pytest.mark.timeout(240)
 def test_a_running_control_plane_comes_up_elsewhere_and_its_agent_knows_it(tmp_path: Path) -> None:
     plane, file = initialised(tmp_path / "data", "--allow-direct"), tmp_path / "b.tar"
     elsewhere = ControlPlane(tmp_path / "elsewhere", plane.tls_port, plane.plain_port)
     with ExitStack() as stack:
         with serving(plane):
-            plane.daalu("tenants", "create", "lender")
             agent = enrolled(plane, tmp_path / "host", tenant="lender", name="alpha")
             # It outlives the control plane, as after a fire there.
             stack.enter_context(agent.running())

@@ -25,8 +25,6 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     directory = tmp_path_factory.mktemp("plane")
     plane = initialised(directory / "data", "--allow-direct")
     with serving(plane):
-        for tenant in ("lender", "other"):
-            plane.daalu("tenants", "create", tenant)
         enrolled(plane, directory / "silent", tenant="other", name="silent")
         with enrolled(plane, directory / "host", tenant="lender", name="alpha").running():
             wait_until_live(plane, "alpha")
