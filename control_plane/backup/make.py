@@ -30,6 +30,7 @@ from control_plane.backup.manifest import (
 )
 from control_plane.backup.snapshot import copy, frozen, schema_of
 from control_plane.config import Settings, settings_toml, sqlite_url
+from control_plane.secret_files import flush_directory
 
 # What was done, from 0 to 1.
 Progress = Callable[[float], None]
@@ -51,7 +52,7 @@ def make_backup(
             made, manifest = _assemble(settings, work, version, now_unix_ms, progress)
             # A link and not a rename: where another process was faster, its file stays.
             os.link(made, file)
-        _flush(file.absolute().parent)
+        flush_directory(file.absolute().parent)
     except FileExistsError:
         raise BackupFailed(f"{file} was made meanwhile by somebody else, and was left as it is") from None
     except sqlite3.Error as error:
@@ -190,11 +191,3 @@ def _add(tar: tarfile.TarFile, name: str, content: io.BufferedReader | io.BytesI
     member.size = size_bytes
     member.mode = 0o600
     tar.addfile(member, content)
-
-
-def _flush(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

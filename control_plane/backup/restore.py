@@ -34,7 +34,7 @@ from control_plane.backup.manifest import (
 )
 from control_plane.backup.snapshot import check
 from control_plane.config import DataDirectory, InvalidSetting, load_settings, sqlite_url
-from control_plane.secret_files import SECRET, write_file
+from control_plane.secret_files import SECRET, flush_directory, write_file
 from control_plane.store import DatabaseIsNewer, Store
 
 # What was done, from 0 to 1.
@@ -246,35 +246,34 @@ def _migrate(staging: Path) -> None:
         store.close()
 
 
+def _replace_unused_store(staging: Path, data: Path) -> None:
+    """Looks once more: while the backup was being unpacked somebody may have begun to use the store."""
+    try:
+        with _unused_store(data):
+            (staging / STORE).replace(DataDirectory(data).database)
+    except RestoreRefused:
+        # Nothing was moved yet, so the directory is again whoever's it is.
+        shutil.rmtree(staging)
+        raise
+
+
 def _move_into_place(manifest: Manifest, data: Path) -> None:
     """Again: goes on with what is not moved yet."""
     staging = DataDirectory(data).staging
-    for entry in manifest.entries:
-        staged, place = staging / entry.name, data / entry.name
-        if not staged.exists():
-            continue
+    if (staging / STORE).exists():
+        _replace_unused_store(staging, data)
+    names = {entry.name for entry in manifest.entries}
+    for name in (name for name in MODES if name in names and (staging / name).exists()):
+        place = data / name
         place.parent.mkdir(mode=0o700, exist_ok=True)
-        if entry.name == STORE:
-            # Looked at once more: since the mark was made somebody may have used it.
-            with _unused_store(data):
-                staged.replace(place)
-            continue
-        for log in ("-wal", "-shm") if entry.name in DATABASES else ():
+        for log in ("-wal", "-shm") if name in DATABASES else ():
             place.with_name(place.name + log).unlink(missing_ok=True)
-        staged.replace(place)
-    for directory in (data, *{(data / entry.name).parent for entry in manifest.entries}):
-        _flush(directory)
+        (staging / name).replace(place)
+    for directory in (data, *{(data / name).parent for name in names}):
+        flush_directory(directory)
     for left in staging.iterdir():
         if left.is_dir():
             shutil.rmtree(left)
     # With the mark the restore has ended, whatever comes then.
     (staging / DataDirectory.READY).unlink()
     shutil.rmtree(staging)
-
-
-def _flush(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

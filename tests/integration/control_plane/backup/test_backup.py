@@ -280,6 +280,25 @@ def test_a_newer_versions_backup_is_refused(settings: Settings, tmp_path: Path) 
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_store_that_is_used_while_its_backup_is_unpacked_stays_as_it_is(
+    settings: Settings, unused: Path, tmp_path: Path
+) -> None:
+    _back_up(settings, tmp_path / "b.tar")
+    other = shutil.copytree(unused, tmp_path / "other")
+
+    def progress(_: float) -> None:
+        with _opened(other) as store, store.reading() as session:
+            if _count(session, "tenant") == 0:
+                store.write_now(add_economy)
+
+    with pytest.raises(RestoreRefused, match="is not empty"):
+        restore_backup(tmp_path / "b.tar", other, progress=progress)
+    # It can be started from.
+    assert load_settings(other).public_url == settings.public_url
+    with _opened(other) as store, store.reading() as session:
+        assert (_count(session, "tenant"), _count(session, "usage_record")) == (3, 0)
+
+
 def test_a_restore_that_was_broken_off_is_ended_by_its_own_backup_only(
     settings: Settings, tmp_path: Path
 ) -> None:
