@@ -21,25 +21,36 @@ _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "sqlit
 
 
 def main(backup: Path, work: Path, before: Path) -> int:
-    expected: dict[str, str] | None = None
-    number, kills = 1, 0
+    expected = _expected(backup, work, before)
+    # Before the moves every half is thrown away alike: some of them will do.
+    number, step, kills, moving = 1, 3, 0, work / "moving"
     while True:
-        data = work / f"{number}"
+        data = work / f"{kills}"
         shutil.copytree(before, data)
-        killed, is_moving = _killed_at(number, backup, data), False
+        killed = _killed_at(number, backup, data)
+        is_moving = _check_half(data)
+        if killed and is_moving and step > 1:
+            # The first of them may have been stepped over.
+            number, step = number - step, 1
+        elif killed and is_moving and not moving.exists():
+            # From here on every change, each time from where the moves begin.
+            before, number = shutil.copytree(data, moving), 0
         if killed:
             kills += 1
-            is_moving = _check_half(data)
             _in_child(lambda data=data: _again(backup, data))
         load_settings(data)
         found = _digests(data)
-        expected = expected or found
         assert found == expected, f"after a kill at change {number}: {found} and not {expected}"
         shutil.rmtree(data)
         if not killed:
             return kills
-        # Before the moves every half is thrown away alike: some of them will do.
-        number += 1 if is_moving else 3
+        number += step
+
+
+def _expected(backup: Path, work: Path, before: Path) -> dict[str, str]:
+    data = shutil.copytree(before, work / "whole")
+    _in_child(lambda: restore_backup(backup, data, progress=lambda _: None))
+    return _digests(data)
 
 
 def _killed_at(number: int, backup: Path, data: Path) -> bool:

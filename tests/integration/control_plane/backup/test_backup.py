@@ -162,6 +162,7 @@ def test_a_store_that_lies_elsewhere_comes_back_into_the_data_directory(
     assert load_settings(tmp_path / "elsewhere").database_url.endswith("/elsewhere/daalu.db")
 
 
+@pytest.mark.timeout(240)
 def test_killed_at_any_step_and_run_again_it_ends_well(
     settings: Settings, unused: Path, tmp_path: Path
 ) -> None:
@@ -169,7 +170,7 @@ def test_killed_at_any_step_and_run_again_it_ends_well(
     (tmp_path / "work").mkdir()
     arguments = [tmp_path / "b.tar", tmp_path / "work", unused]
     result = subprocess.run(
-        [sys.executable, KILLER, *arguments], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, KILLER, *arguments], capture_output=True, text=True, timeout=220, check=False
     )
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) > 30
