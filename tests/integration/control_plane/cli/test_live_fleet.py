@@ -71,6 +71,7 @@ def test_top_on_a_terminal_follows_until_ctrl_c(plane: ControlPlane) -> None:
         assert process.wait(SHOWN_TIMEOUT_S) == 0
     finally:
         process.kill()
+        process.wait()
         os.close(ours)
 
 
@@ -98,6 +99,7 @@ def test_watching_tells_a_change_and_gives_up_in_time(plane: ControlPlane) -> No
         assert process.wait(SHOWN_TIMEOUT_S) == 130
     finally:
         process.kill()
+        process.wait()
         process.stdout.close()
     result = plane.daalu("agents", "watch", "silent", "--until", "ready", "--timeout", "0")
     assert (result.returncode, result.stderr) == (1, "daalu: silent was not ready within 0 s\n")
