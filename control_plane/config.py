@@ -6,7 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import urlsplit
 
 DEFAULT_DATA = Path("/var/lib/daalu")
@@ -57,6 +57,9 @@ class DataDirectory:
 
     root: Path
 
+    # In `staging`: a restore has begun to put files into place.
+    READY: ClassVar[str] = "ready"
+
     @property
     def config(self) -> Path:
         return self.root / "config.toml"
@@ -96,6 +99,18 @@ class DataDirectory:
     @property
     def operator_token(self) -> Path:
         return self.root / "operator-token"
+
+    @property
+    def staging(self) -> Path:
+        """What `daalu restore` has checked and not put into place yet."""
+        return self.root / "restore.partial"
+
+    def check_not_half_restored(self) -> None:
+        """Raises InvalidSetting."""
+        if (self.staging / self.READY).exists():
+            raise InvalidSetting(
+                f"a restore into {self.root} was broken off: run the same `daalu restore` again, it goes on"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +202,15 @@ def public_host(public_url: str) -> str:
     return host
 
 
-def load_settings(data: Path, **overrides: Any) -> Settings:
+def load_settings(data: Path, *, half_restored: bool = False, **overrides: Any) -> Settings:
     """Settings of an initialised data directory; `overrides` replace what is written there.
 
-    Raises InvalidSetting, which also stands for a missing or broken config.toml.
+    Raises InvalidSetting, which also stands for a missing or broken config.toml, and for a directory that is
+    half restored unless that is allowed.
     """
     path = DataDirectory(data).config
+    if not half_restored:
+        DataDirectory(data).check_not_half_restored()
     try:
         written = tomllib.loads(path.read_text())
     except FileNotFoundError:

@@ -79,6 +79,8 @@ class AgentSummary(Response):
     liveness: str
     # When its last sample came; None: not since the control plane started.
     heard_unix_ms: int | None
+    # The agent's clock minus the control plane's; None: not known.
+    clock_offset_ms: int | None
     simulated: bool
     # Of its worst card: unknown, good, warning or critical.
     health: str
@@ -93,6 +95,17 @@ class AgentSummary(Response):
     @classmethod
     def of_row(cls, row: Agent, tenant_name: str, status: AgentStatus | None) -> Self:
         return cls(**_summary(row, tenant_name, status))
+
+
+class AgentReadings(AgentSummary):
+    """With what its cards last reported, of a silent agent too: `heard_unix_ms` says when that was."""
+
+    cards: list[CardResponse]
+
+    @classmethod
+    def of_row(cls, row: Agent, tenant_name: str, status: AgentStatus | None) -> Self:
+        shown = cards(status.inventory, status.sample, status.health) if status else []
+        return cls(**_summary(row, tenant_name, status), cards=shown)
 
 
 class ReliabilityResponse(Response):
@@ -127,8 +140,6 @@ class ReliabilityResponse(Response):
 
 class AgentDetail(AgentSummary):
     certificate_expires_unix_ms: int
-    # The agent's clock minus the control plane's; None: not known.
-    clock_offset_ms: int | None
     host: HostResponse | None
     card_system: CardSystemResponse | None
     cards: list[CardResponse]
@@ -152,7 +163,6 @@ class AgentDetail(AgentSummary):
         return cls(
             **_summary(row, tenant_name, status),
             certificate_expires_unix_ms=row.certificate_expires_unix_ms,
-            clock_offset_ms=status.clock_offset_ms if status else None,
             host=HostResponse.of(inventory) if inventory else None,
             card_system=CardSystemResponse.of(seen.card_system) if seen else None,
             cards=cards(inventory, sample, health),
@@ -177,6 +187,7 @@ def _summary(row: Agent, tenant_name: str, status: AgentStatus | None) -> dict[s
         "revoked_unix_ms": row.revoked_unix_ms,
         "liveness": "revoked" if row.revoked_unix_ms else (status.liveness if status else "never"),
         "heard_unix_ms": status.heard_unix_ms if status else None,
+        "clock_offset_ms": status.clock_offset_ms if status else None,
         "simulated": _simulated(sample, inventory),
         "health": status.health.health if status else Health.UNKNOWN,
         "engine": engine,

@@ -17,6 +17,7 @@ from control_plane.api.change import Change
 from control_plane.api.diagnostics import Runs, diagnostic_routes
 from control_plane.api.economy import economy_routes
 from control_plane.api.errors import error_body, translate_errors
+from control_plane.api.fleet import fleet_routes
 from control_plane.api.intake import Application, Intake
 from control_plane.api.ledger import ledger_routes
 from control_plane.api.load_tests import LoadTestRuns, load_test_routes
@@ -82,6 +83,7 @@ def build_api(parts: ApiParts) -> Application:
             parts.telemetry,
             parts.installation,
         ),
+        fleet_routes(parts.store, parts.fleet, parts.installation),
         model_routes(parts.catalogue),
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
         telemetry_routes(parts.store, parts.telemetry),

@@ -1,12 +1,15 @@
 """Commands about agents."""
 
 import base64
+import json
 import time
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from control_plane.cli.agent_page import print_agent
+from control_plane.cli.agent_watch import is_reached, watch_line, watched
 from control_plane.cli.arguments import AgentArgument
 from control_plane.cli.confirm import Yes, make_sure
 from control_plane.cli.failure import Failure
@@ -22,6 +25,10 @@ ReleaseKey = Annotated[
         help="As the release's makers gave it to you: a line that would run anything else is not printed.",
     ),
 ]
+
+LOOK_EVERY_S = 1.0
+# As the installer left it on the host; it never takes another identity.
+UPGRADE_COMMAND = "sudo /opt/daalu-agent/install.sh"
 
 app = typer.Typer(help="GPU hosts and the daemons on them.", no_args_is_help=True)
 
@@ -88,6 +95,7 @@ def list_agents(
                 each["name"] + (" (simulated)" if each["simulated"] else ""),
                 each["tenant_name"],
                 each["liveness"],
+                each["agent_version"],
                 ago(each["heard_unix_ms"]),
                 each["health"],
                 each["desired_model_id"],
@@ -96,7 +104,18 @@ def list_agents(
                 each["id"],
             )
         )
-    columns = ("NAME", "TENANT", "LIVENESS", "HEARD", "CARDS", "WANTED MODEL", "ENGINE", "PROBLEMS", "ID")
+    columns = (
+        "NAME",
+        "TENANT",
+        "LIVENESS",
+        "VERSION",
+        "HEARD",
+        "CARDS",
+        "WANTED MODEL",
+        "ENGINE",
+        "PROBLEMS",
+        "ID",
+    )
     print_table(columns, rows, empty="no agents: daalu agents invite --tenant TENANT")
 
 
@@ -110,6 +129,78 @@ def show(
         print_json(shown)
     else:
         print_agent(shown)
+
+
+class Until(StrEnum):
+    LIVE = "live"
+    READY = "ready"
+
+
+@app.command()
+def watch(
+    agent: AgentArgument,
+    until: Annotated[
+        Until | None,
+        typer.Option("--until", help="End once it is heard of, or its model is ready; default: go on."),
+    ] = None,
+    timeout_s: Annotated[
+        float | None,
+        typer.Option("--timeout", min=0, help="Give up after so many seconds, with exit code 1."),
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Prints a line whenever an agent's state changes, until --until, --timeout or Ctrl-C.
+
+    With --json each line is a JSON object of its own.
+    """
+    target, shown = find_target(url, token, data), ""
+    end_s = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        found = ask(target, "GET", f"/agents/{segment(agent)}")
+        state = watched(found)
+        if (line := json.dumps(state) if as_json else watch_line(state)) != shown:
+            print(line if as_json else f"{moment(time.time_ns() // 1_000_000)}  {line}", flush=True)
+            shown = line
+        if until is not None and is_reached(state, ready=until is Until.READY):
+            return
+        if end_s is not None and time.monotonic() >= end_s:
+            raise Failure(f"{state['name']} was not {until or 'revoked'} within {timeout_s:g} s")
+        if state["liveness"] == "revoked":
+            raise Failure(f"{state['name']} was revoked: nothing of it will change any more")
+        time.sleep(LOOK_EVERY_S)
+
+
+@app.command()
+def upgrade(
+    agent: AgentArgument, url: Url = None, token: Token = None, data: Data = DATA, as_json: Json = False
+) -> None:
+    """Compares an agent's version with the release that is served, and prints what upgrades it on its host.
+
+    It is for the owner to run: a host takes what the release key that it pinned has signed, and no order from
+    here. The version before stays beside the new one, and comes back if that does not connect.
+    """
+    target = find_target(url, token, data)
+    found = ask(target, "GET", f"/agents/{segment(agent)}")
+    release = ask(target, "GET", "/release")
+    if release is None:
+        raise Failure("the control plane serves no release: daalu serve --artifacts DIRECTORY")
+    running, offered = found["agent_version"], release["version"]
+    if as_json:
+        print_json(
+            {
+                "agent_id": found["id"],
+                "running_version": running,
+                "offered_version": offered,
+                "command": UPGRADE_COMMAND,
+            }
+        )
+        return
+    print(f"{found['name']} runs {running}, and {offered} is offered")
+    if running != offered:
+        print(f"on its host:  {UPGRADE_COMMAND}")
 
 
 @app.command()

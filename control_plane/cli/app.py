@@ -8,10 +8,12 @@ import typer
 from control_plane.cli import (
     access,
     agents,
+    backup,
     calls,
     cards,
     contexts,
     diagnostics,
+    doctor,
     economy,
     ledger,
     load_tests,
@@ -19,6 +21,7 @@ from control_plane.cli import (
     pins,
     providers,
     spend,
+    top,
 )
 from control_plane.cli.context_option import offer_everywhere
 from control_plane.cli.failure import Failure
@@ -31,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 register(app)
+backup.register(app)
 app.add_typer(access.tenants, name="tenants")
 app.add_typer(access.users, name="users")
 app.add_typer(access.keys, name="keys")
@@ -47,6 +51,8 @@ app.add_typer(economy.shares, name="shares")
 app.add_typer(economy.subscriptions, name="subscriptions")
 app.add_typer(pins.app, name="pins")
 access.tenants.command("policy")(economy.policy)
+app.command("doctor")(doctor.doctor)
+app.command("top")(top.top)
 app.command("usage")(ledger.usage)
 app.command("spend")(spend.spend)
 app.command("savings")(spend.savings)

@@ -1,6 +1,5 @@
 """Commands that put an own card under load, and show what came of it."""
 
-import csv
 import sys
 import time
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ import typer
 
 from control_plane.cli.arguments import AgentArgument, TestArgument
 from control_plane.cli.failure import Failure
-from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, find_target, segment
+from control_plane.cli.rest import DATA, Data, Json, Token, Url, ask, ask_text, find_target, segment
 from control_plane.cli.show import ago, milliseconds, moment, print_json, print_pairs, print_table
 
 LOOK_EVERY_S = 1.0
@@ -136,12 +135,10 @@ def cancel(test: TestArgument, url: Url = None, token: Token = None, data: Data 
 @app.command("csv")
 def as_csv(test: TestArgument, url: Url = None, token: Token = None, data: Data = DATA) -> None:
     """Its steps as CSV, with a line of names."""
-    steps = ask(find_target(url, token, data), "GET", f"/loadtests/{segment(test)}")["steps"]
-    if not steps:
-        raise Failure("it has no steps yet")
-    writer = csv.DictWriter(sys.stdout, list(steps[0]))
-    writer.writeheader()
-    writer.writerows(steps)
+    # As it came, its line ends too.
+    sys.stdout.buffer.write(
+        ask_text(find_target(url, token, data), f"/loadtests/{segment(test)}/csv").encode()
+    )
 
 
 @app.command("clear-limit")

@@ -53,6 +53,21 @@ def find_target(url: str | None, token: str | None, data: Path) -> Target:
     What the command line says goes before the environment, that before the context in use, and that before
     the data directory of this machine.
     """
+    name = _context_in_force(url, data)
+    return _target_at(url, token, data) if name is None else _target_of(name, token)
+
+
+def local_directory(url: str | None, data: Path) -> Path | None:
+    """The data directory by which `find_target` goes; None: it goes by an address. Raises Failure."""
+    name = _context_in_force(url, data)
+    if name is None:
+        return data if url is None else None
+    directory = load_contexts(contexts_file()).find(name).data
+    return None if directory is None else Path(directory)
+
+
+def _context_in_force(url: str | None, data: Path) -> str | None:
+    """None: address and directory say where. Raises Failure where two say so."""
     from_environment = {
         "--url": url is not None and url == os.environ.get("DAALU_URL"),
         "--data": str(data) == os.environ.get("DAALU_DATA"),
@@ -63,17 +78,15 @@ def find_target(url: str | None, token: str | None, data: Path) -> Target:
     if (name := named_context()) is not None:
         if by_flag:
             raise Failure(f"--context and {by_flag[0]} both say where the control plane is: give one")
-        return _target_of(name, token)
+        return name
     if by_flag:
-        return _target_at(url, token, data)
+        return None
     if (name := context_from_environment()) is not None:
         if by_environment:
             variable = f"DAALU_{by_environment[0].removeprefix('--').upper()}"
             raise Failure(f"{CONTEXT_ENVIRONMENT} and {variable} are both set: unset one, or give --context")
-        return _target_of(name, token)
-    if not by_environment and (name := load_contexts(contexts_file()).current) is not None:
-        return _target_of(name, token)
-    return _target_at(url, token, data)
+        return name
+    return None if by_environment else load_contexts(contexts_file()).current
 
 
 def _target_of(name: str, token: str | None) -> Target:
@@ -120,17 +133,29 @@ def _target_at(url: str | None, token: str | None, data: Path) -> Target:
 
 def ask(target: Target, method: str, path: str, **arguments: Any) -> Any:
     """The decoded JSON answer. `path` under /api/v1. Raises Failure for everything but success."""
+    with waiting(f"waiting for {target.url}"):
+        return ask_quietly(target, method, path, **arguments)
+
+
+def ask_quietly(target: Target, method: str, path: str, **arguments: Any) -> Any:
+    """`ask` for who shows something on the terminal meanwhile."""
+    return _decoded(target, _answer(target, method, path, **arguments))
+
+
+def ask_text(target: Target, path: str) -> str:
+    """A file that REST serves, as it is. Raises Failure for everything but success."""
+    with waiting(f"waiting for {target.url}"):
+        return _answer(target, "GET", path).text
+
+
+def _answer(target: Target, method: str, path: str, **arguments: Any) -> httpx2.Response:
     try:
-        with (
-            waiting(f"waiting for {target.url}"),
-            httpx2.Client(
-                verify=trust(target.certificate_pem),
-                timeout=TIMEOUT_S,
-                headers={"authorization": f"Bearer {target.token}"},
-            ) as client,
-        ):
+        with httpx2.Client(
+            verify=trust(target.certificate_pem),
+            timeout=TIMEOUT_S,
+            headers={"authorization": f"Bearer {target.token}"},
+        ) as client:
             response = client.request(method, f"{target.url}/api/v1{path}", **arguments)
-            body = response.json()
     except httpx2.ConnectError as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise Failure(
@@ -144,11 +169,16 @@ def ask(target: Target, method: str, path: str, **arguments: Any) -> Any:
         raise Unreachable(f"{target.url} did not answer within {TIMEOUT_S:.0f} s") from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise Unreachable(f"speaking to {target.url} failed: {str(error) or type(error).__name__}") from error
+    if response.is_success:
+        return response
+    raise Failure(_refusal(target, response.status_code, _decoded(target, response)))
+
+
+def _decoded(target: Target, response: httpx2.Response) -> Any:
+    try:
+        return response.json()
     except ValueError as error:
         raise Failure(f"what answers at {target.url} is not a Daalu control plane") from error
-    if response.is_success:
-        return body
-    raise Failure(_refusal(target, response.status_code, body))
 
 
 def check_private(url: str) -> str:

@@ -205,6 +205,7 @@ def _loaded(data: Path, given: dict[str, Any]) -> Settings:
 def _settings_to_write(data: Path, given: dict[str, Any]) -> Settings:
     """What a first run writes. Where settings are there, a flag that differs from them is refused."""
     flags = _parsed(given)
+    DataDirectory(data).check_not_half_restored()
     if DataDirectory(data).config.exists():
         written = load_settings(data)
         for name, value in flags.items():

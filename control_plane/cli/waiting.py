@@ -2,7 +2,8 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 # What is quicker than this is not worth a word.
@@ -28,3 +29,31 @@ def waiting(words: str) -> Iterator[None]:
         timer.cancel()
         timer.join()
         status.stop()
+
+
+@contextmanager
+def advancing(words: str) -> Iterator[Callable[[float], None]]:
+    """Yields what is told how much is done, from 0 to 1; shown as `waiting` is, by a bar."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task, shown_from_s = bar.add_task(words, total=1.0), time.monotonic() + PATIENCE_S
+    begun = False
+
+    def tell(done: float) -> None:
+        nonlocal begun
+        if not begun and time.monotonic() >= shown_from_s:
+            begun = True
+            bar.start()
+        bar.update(task, completed=done)
+
+    try:
+        yield tell
+    finally:
+        if begun:
+            bar.stop()

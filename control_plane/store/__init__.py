@@ -6,7 +6,7 @@ durable. *Changes* tell every process which kinds of rows to read again.
 
 from control_plane.store.changes import EVERYTHING, Changes, announce, watch
 from control_plane.store.clock import unix_ms
-from control_plane.store.database import DatabaseIsNewer, Store
+from control_plane.store.database import DatabaseIsNewer, Store, newest_schema
 from control_plane.store.driver_sql import column_names, insert_rows
 from control_plane.store.processes import Living, beat, end
 from control_plane.store.writer import WriterClosed, WriterOverloaded
@@ -24,6 +24,7 @@ __all__ = [
     "column_names",
     "end",
     "insert_rows",
+    "newest_schema",
     "unix_ms",
     "watch",
 ]

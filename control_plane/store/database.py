@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
 from sqlalchemy import Connection as SqlConnection
@@ -55,8 +56,7 @@ class Store:
 
         Raises DatabaseIsNewer.
         """
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config = _migrations()
         with self._write_engine.begin() as connection:
             config.attributes["connection"] = connection
             try:
@@ -115,6 +115,19 @@ class Store:
         self._writer.close()
         self._read_engine.dispose()
         self._write_engine.dispose()
+
+
+def newest_schema() -> str:
+    """The migration that this version's `migrate` ends with."""
+    newest = ScriptDirectory.from_config(_migrations()).get_current_head()
+    assert newest is not None  # noqa: S101 - there are migrations
+    return newest
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
 
 
 def _engine(database_url: str, *, begin: str) -> Engine:

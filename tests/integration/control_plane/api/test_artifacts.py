@@ -6,10 +6,16 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from sqlalchemy import update
+from sqlmodel import col
 
+from control_plane.store import Store
+from control_plane.store.tables import Agent
 from installer.release import new_key, sign, write_manifest
 from tests.support.control_plane import ControlPlane, daalu, initialised, serving
+from tests.support.economy import add_economy
 
+ROOT = Path(__file__).parents[4]
 SCRIPT = b"#!/bin/sh\ntrue\n"
 
 
@@ -59,6 +65,29 @@ def test_the_operator_gets_the_line_and_can_have_it_checked(plane: ControlPlane,
     refused = plane.daalu("agents", "invite", "--tenant", "acme", DAALU_RELEASE_KEY=other)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "is not signed with the key" in refused.stderr
+
+
+def test_an_agent_of_another_version_is_told_how_it_is_upgraded(plane: ControlPlane, release: Path) -> None:
+    store = Store(f"sqlite:///{plane.data / 'daalu.db'}")
+    store.write_now(add_economy)
+    older = update(Agent).where(col(Agent.id) == "agt-second").values(agent_version="0.0.9")
+    store.write_now(lambda session: session.exec(older))
+    store.close()
+    same = plane.daalu("agents", "upgrade", "agt-provider")
+    assert (same.returncode, same.stdout) == (0, "agt-provider runs 0.1.0, and 0.1.0 is offered\n")
+    other = plane.daalu("agents", "upgrade", "agt-second").stdout.splitlines()
+    assert other == [
+        "agt-second runs 0.0.9, and 0.1.0 is offered",
+        "on its host:  sudo /opt/daalu-agent/install.sh",
+    ]
+    found = json.loads(plane.daalu("agents", "upgrade", "agt-second", "--json").stdout)
+    assert (found["running_version"], found["offered_version"]) == ("0.0.9", "0.1.0")
+    # The path is the one at which the installer leaves itself.
+    assert found["command"].removeprefix("sudo ") in (ROOT / "installer" / "README.md").read_text()
+    headers = {"authorization": f"Bearer {plane.token}"}
+    served = httpx2.get(f"{plane.plain_url}/api/v1/release", headers=headers).json()
+    key = (release / "release.pub").read_text().strip()
+    assert served == {"version": "0.1.0", "released_unix_ms": 1_800_000_000_000, "release_key": key}
 
 
 def test_a_release_that_does_not_agree_with_itself_is_not_served(tmp_path: Path, release: Path) -> None:
