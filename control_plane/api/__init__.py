@@ -7,6 +7,7 @@ address, TLS or plain, whose *guarded protocol* bounds the heads of requests to 
 from control_plane.api.agent_schemas import AgentDetail, AgentSummary
 from control_plane.api.agents import Fleet as FleetPort
 from control_plane.api.application import ApiParts, build_api
+from control_plane.api.audit import AuditRequest, AuditResponse
 from control_plane.api.change import Change
 from control_plane.api.intake import Application
 from control_plane.api.listeners import CannotListen, Listener, plain_listener, tls_listener
@@ -17,6 +18,8 @@ __all__ = [
     "AgentSummary",
     "ApiParts",
     "Application",
+    "AuditRequest",
+    "AuditResponse",
     "CannotListen",
     "Change",
     "FleetPort",

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from control_plane.access import Duplicate, Invalid, OperatorToken, Unknown
 from control_plane.api import Change, FleetPort
 from control_plane.catalogue import CardClasses, Entry
+from control_plane.console.audit import audit_page_routes
 from control_plane.console.door import Door, NotSignedIn, Refused
 from control_plane.console.factory import factory_routes
 from control_plane.console.feed import Feeds
@@ -84,6 +85,7 @@ class Console:
             sign_in_routes(door, rendering),
             factory_routes(parts, door, rendering, self._feeds, change),
             operator_routes(parts, door, rendering),
+            audit_page_routes(parts.store, door, rendering),
         ):
             for route in routes.routes:
                 assert isinstance(route, APIRoute)  # noqa: S101 - pages have no other

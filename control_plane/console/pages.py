@@ -28,8 +28,10 @@ class Page:
 
 FACTORY = Page("/console", "AI Factory", Audience.TENANT)
 OPERATOR_HOME = Page("/console/operator", "Fleet", Audience.OPERATOR)
+AUDIT = Page("/console/audit", "Audit", Audience.TENANT, admins_only=True)
+OPERATOR_AUDIT = Page("/console/operator/audit", "Audit", Audience.OPERATOR)
 
-PAGES = (FACTORY, OPERATOR_HOME)
+PAGES = (FACTORY, AUDIT, OPERATOR_HOME, OPERATOR_AUDIT)
 
 
 def may_see(viewer: Viewer, page: Page) -> bool:
