@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.support.console import PASSWORD
-from tests.support.console_world import ConsoleWorld, console_world, email_of
+from tests.support.console_world import HOSTS, ConsoleWorld, console_world, email_of
 from tests.support.machine import CHROMIUM
 
 SIZES = {"": (1100, 1000), "-phone": (390, 844)}
@@ -25,6 +25,9 @@ def main(folder: Path) -> None:
             for theme in ("light", "dark"):
                 _shoot(world, browser, role, theme, "", folder)
         _shoot(world, browser, "owner", "light", "-phone", folder)
+        for theme in ("light", "dark"):
+            _shoot_operator(world, browser, theme, "", folder)
+        _shoot_operator(world, browser, "light", "-phone", folder)
         browser.close()
 
 
@@ -46,6 +49,30 @@ def _shoot(world: ConsoleWorld, browser: Browser, role: str, theme: str, size: s
         expect(page.locator("[data-part=head] .state.good", has_text="live")).to_be_visible(timeout=60_000)
         expect(page.locator("[data-part=trends] path").first).to_be_attached()
     page.screenshot(path=folder / f"factory-{role}-{theme}{size}.png")
+    context.close()
+
+
+def _shoot_operator(world: ConsoleWorld, browser: Browser, theme: str, size: str, folder: Path) -> None:
+    width, height = SIZES[size]
+    context = browser.new_context(
+        base_url=world.url,
+        ignore_https_errors=True,
+        color_scheme="dark" if theme == "dark" else "light",
+        viewport={"width": width, "height": height},
+    )
+    page = context.new_page()
+    page.goto("/console/sign-in/operator")
+    page.get_by_label("Operator's token").fill(world.plane.token)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/console/operator")
+    expect(page.locator(".hosts .state.good")).to_have_count(len(HOSTS), timeout=60_000)
+    page.screenshot(path=folder / f"operator-fleet-{theme}{size}.png")
+    agent = f"agents/{world.agents['owner'].agent_id}"
+    pages = [] if size else ["tenants", "pools", "plans", "ledger", "audit"]
+    for path in [agent, *pages]:
+        page.goto(f"/console/operator/{path}")
+        name = "agent" if path == agent else path
+        page.screenshot(path=folder / f"operator-{name}-{theme}{size}.png", full_page=path == agent)
     context.close()
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -63,7 +64,7 @@ def agent_page_routes(parts: "ConsoleParts", door: Door, rendering: Rendering, f
         def query(session: Session) -> Story:
             return story_of(session, row)
 
-        reliability, events = await asyncio.to_thread(_history, parts.telemetry, row)
+        reliability, events = await asyncio.to_thread(history_of, parts.telemetry, row)
         return rendering.page(
             viewer,
             OPERATOR_HOME,
@@ -117,7 +118,7 @@ def _by_id(session: Session, agent_id: str) -> tuple[Agent, str]:
     return row, tenant_name
 
 
-def _history(path: Any, agent: Agent) -> tuple[Reliability | None, list[Change] | None]:
+def history_of(path: Path, agent: Agent) -> tuple[Reliability | None, list[Change] | None]:
     """None, None: the history cannot be read. Events are the newest first."""
     tenant_id, agent_id, now = TenantId(agent.tenant_id), AgentId(agent.id), unix_ms()
     try:
