@@ -20,7 +20,8 @@ from control_plane.api.schemas import Request, Response
 from control_plane.economy import span_of_days
 from control_plane.store import Store, unix_ms
 
-_MOST_ID = 2**62
+# Of a column of 32 bits.
+_MOST_ID = 2**31 - 1
 Filter = Annotated[str | None, Field(max_length=MOST_AUDIT_FILTER_CHARACTERS)]
 
 

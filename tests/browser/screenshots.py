@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from tests.support.console import PASSWORD
 from tests.support.console_world import HOSTS, ConsoleWorld, console_world, email_of
@@ -32,13 +32,7 @@ def main(folder: Path) -> None:
 
 
 def _shoot(world: ConsoleWorld, browser: Browser, role: str, theme: str, size: str, folder: Path) -> None:
-    width, height = SIZES[size]
-    context = browser.new_context(
-        base_url=world.url,
-        ignore_https_errors=True,
-        color_scheme="dark" if theme == "dark" else "light",
-        viewport={"width": width, "height": height},
-    )
+    context = _context(world, browser, theme, size)
     page = context.new_page()
     page.goto("/console/sign-in")
     page.get_by_label("E-mail").fill(email_of(role))
@@ -52,14 +46,18 @@ def _shoot(world: ConsoleWorld, browser: Browser, role: str, theme: str, size: s
     context.close()
 
 
-def _shoot_operator(world: ConsoleWorld, browser: Browser, theme: str, size: str, folder: Path) -> None:
+def _context(world: ConsoleWorld, browser: Browser, theme: str, size: str) -> BrowserContext:
     width, height = SIZES[size]
-    context = browser.new_context(
+    return browser.new_context(
         base_url=world.url,
         ignore_https_errors=True,
         color_scheme="dark" if theme == "dark" else "light",
         viewport={"width": width, "height": height},
     )
+
+
+def _shoot_operator(world: ConsoleWorld, browser: Browser, theme: str, size: str, folder: Path) -> None:
+    context = _context(world, browser, theme, size)
     page = context.new_page()
     page.goto("/console/sign-in/operator")
     page.get_by_label("Operator's token").fill(world.plane.token)

@@ -1,43 +1,13 @@
 """The operator's pages in a real browser."""
 
-from collections.abc import Callable, Iterator
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
-from tests.browser.conftest import PATIENCE_MS
+from tests.browser.conftest import PATIENCE_MS, Open
 from tests.support.console_world import HOSTS, ConsoleWorld
 
-Open = Callable[..., Page]
 PATHS = ("", "/tenants", "/pools", "/plans", "/ledger", "/audit", "/agents/{agent}")
-
-
-@pytest.fixture
-def operator(world: ConsoleWorld, chromium: Browser) -> Iterator[Open]:
-    contexts = []
-    errors: list[str] = []
-
-    def open_as(**options: object) -> Page:
-        context = chromium.new_context(base_url=world.url, ignore_https_errors=True, **options)  # type: ignore[arg-type]
-        context.set_default_timeout(PATIENCE_MS)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on(
-            "console",
-            lambda message: errors.append(message.text) if "Content Security" in message.text else None,
-        )
-        page.goto("/console/sign-in/operator")
-        page.get_by_label("Operator's token").fill(world.plane.token)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url("**/console/operator")
-        return page
-
-    yield open_as
-    for context in contexts:
-        context.close()
-    assert errors == []
 
 
 def _path(world: ConsoleWorld, path: str) -> str:

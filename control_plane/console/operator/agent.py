@@ -84,19 +84,19 @@ def agent_page_routes(parts: "ConsoleParts", door: Door, rendering: Rendering, f
         key = ("operator", "agent", row.id)
         return await live_answer(request, door, feeds, OPERATOR_HOME, key, renderer(row.id))
 
+    async def set_drained(request: Request, agent_id: str, *, drained: bool) -> Response:
+        viewer, _ = await door.change(request, OPERATOR_HOME)
+        row, _ = await found(agent_id)
+        await fleet.set_drained(AgentId(row.id), viewer.actor, drained=drained)
+        return _back_to(row)
+
     @routes.post(f"{_PATH}/drain")
     async def drain(request: Request, agent: str) -> Response:
-        viewer, _ = await door.change(request, OPERATOR_HOME)
-        row, _ = await found(agent)
-        await fleet.set_drained(AgentId(row.id), viewer.actor, drained=True)
-        return _back_to(row)
+        return await set_drained(request, agent, drained=True)
 
     @routes.post(f"{_PATH}/resume")
     async def resume(request: Request, agent: str) -> Response:
-        viewer, _ = await door.change(request, OPERATOR_HOME)
-        row, _ = await found(agent)
-        await fleet.set_drained(AgentId(row.id), viewer.actor, drained=False)
-        return _back_to(row)
+        return await set_drained(request, agent, drained=False)
 
     @routes.post(f"{_PATH}/revoke")
     async def revoke(request: Request, agent: str) -> Response:

@@ -100,7 +100,15 @@ def test_the_operator_filters_and_goes_on_to_older_ones(plane: ControlPlane, cli
 
 
 @pytest.mark.parametrize(
-    "params", [{"since": "soon"}, {"tenant": "nobody"}, {"limit": "0"}, {"before": "x"}, {"odd": "1"}]
+    "params",
+    [
+        {"since": "soon"},
+        {"tenant": "nobody"},
+        {"limit": "0"},
+        {"before": "x"},
+        {"before": str(2**31)},
+        {"odd": "1"},
+    ],
 )
 def test_a_page_explains_a_filter_that_is_none(
     plane: ControlPlane, client: httpx2.Client, params: dict[str, str]
