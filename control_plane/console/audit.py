@@ -57,8 +57,11 @@ def audit_page_routes(store: Store, door: Door, rendering: Rendering) -> APIRout
 
     async def as_json(request: Request, page: Page) -> Response:
         viewer = await door.viewer(request, page)
-        wanted = _wanted({name: value for name, value in request.query_params.items() if value})
-        return JSONResponse(AuditResponse.of(await found(viewer, wanted)).model_dump())
+        try:
+            page_of = await found(viewer, _wanted(dict(request.query_params)))
+        except (Invalid, Unknown) as problem:
+            return JSONResponse({"error": {"code": "invalid", "message": str(problem)}}, 422)
+        return JSONResponse(AuditResponse.of(page_of).model_dump())
 
     @routes.get(AUDIT.path)
     async def own(request: Request) -> Response:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
-import logging
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from control_plane.console.oidc.claims import NotGood, verified_email
 from control_plane.console.oidc.settings import OidcSettings
 from control_plane.vendors import parse_base_url
 
-logger = logging.getLogger(__name__)
-
 CALLBACK = "/console/sign-in/oidc/callback"
 TIMEOUT_S = 10.0
 MOST_ANSWER_BYTES = 262_144
 # How long the provider's document and keys are taken as they were.
 KEEP_S = 3_600.0
+# After it did not answer it is not asked again for so long: whoever waits is told at once.
+RETRY_S = 2.0
 # Asymmetric ones only: with a shared secret or "none", whoever knows the client could sign.
 ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
 
@@ -50,7 +50,11 @@ class Provider:
     def __init__(self, settings: OidcSettings, public_url: str) -> None:
         self.settings = settings
         self.redirect_uri = public_url.rstrip("/") + CALLBACK
+        # What the system trusts, as for vendors.
+        self._trust = ssl.create_default_context()
         self._doors: _Doors | None = None
+        # When it last did not answer, and how.
+        self._down: tuple[float, str] | None = None
         self._reading = asyncio.Lock()
 
     async def authorization_url(self, *, state: str, nonce: str, verifier: str) -> str:
@@ -107,9 +111,16 @@ class Provider:
 
     async def _open(self) -> _Doors:
         async with self._reading:
-            doors = self._doors
-            if doors is None or time.monotonic() - doors.read_s >= KEEP_S:
+            doors, now_s = self._doors, time.monotonic()
+            if doors is not None and now_s - doors.read_s < KEEP_S:
+                return doors
+            if self._down is not None and now_s - self._down[0] < RETRY_S:
+                raise ProviderDown(self._down[1])
+            try:
                 self._doors = doors = await self._read()
+            except ProviderDown as problem:
+                self._down = time.monotonic(), str(problem)
+                raise
             return doors
 
     async def _read(self) -> _Doors:
@@ -146,7 +157,7 @@ class Provider:
         try:
             async with (
                 asyncio.timeout(TIMEOUT_S),
-                httpx2.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
+                httpx2.AsyncClient(verify=self._trust, timeout=TIMEOUT_S, trust_env=False) as client,
                 client.stream(
                     method, url, data=form, auth=who if form is not None else None,
                     headers={"accept": "application/json"},

@@ -78,6 +78,12 @@ def test_an_admin_reads_their_own_tenants_trail_and_no_other(
     assert admin.get("/console/operator/audit").status_code == 404
 
 
+def test_a_program_is_told_in_json_what_its_filter_lacks(admin: httpx2.Client) -> None:
+    answer = admin.get("/console/audit.json", params={"since": "soon"})
+    assert answer.status_code == 422
+    assert "a day is written like" in answer.json()["error"]["message"]
+
+
 def test_a_member_has_no_audit_page(client: httpx2.Client) -> None:
     sign_in(client, MEMBER)
     assert client.get("/console/audit").status_code == 404

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from control_plane.console.attempts import MOST_PER_ADDRESS
+from control_plane.console.oidc.provider import RETRY_S
 from tests.support.console import PASSWORD, browser, choose_password, form_token, new_person, run
 from tests.support.control_plane import ControlPlane, free_ports, initialised, serving
 from tests.support.identity_provider import (
@@ -292,4 +293,8 @@ def test_without_a_file_there_is_no_such_door_and_a_provider_that_is_down_is_sai
         assert signed_in.status_code == 303
         # It came up meanwhile: nothing need be started anew.
         with identity_provider(port) as late:
+            deadline = time.monotonic() + 10 * RETRY_S
+            while client.get(BEGIN).status_code != 303:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
             assert _come_back(client, late, ADA).status_code == 303
