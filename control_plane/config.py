@@ -93,6 +93,10 @@ class DataDirectory:
         return self.root / "vendors.toml"
 
     @property
+    def oidc(self) -> Path:
+        return self.root / "oidc.toml"
+
+    @property
     def ticket_secret(self) -> Path:
         return self.root / "ticket-secret"
 

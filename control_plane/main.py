@@ -26,7 +26,7 @@ from control_plane.api import (
 )
 from control_plane.catalogue import CardClasses, Catalogue, Tokenizers, load_names
 from control_plane.config import Settings
-from control_plane.console import Console, ConsoleParts
+from control_plane.console import Console, ConsoleParts, Provider, load_oidc
 from control_plane.economy import DriftWatch, EconomyIndex
 from control_plane.enrolment import (
     Authority,
@@ -185,6 +185,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             telemetry_samples_dropped=recorder.dropped_count,
         )
 
+    oidc = load_oidc(directory.oidc)
     operator_token = OperatorToken.load(directory.operator_token)
     console = Console(
         ConsoleParts(
@@ -196,7 +197,9 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             operator_token=operator_token,
             economy=economy,
             create_invite=invite,
+            revoke_agent=revoke_agent,
             installation=installation,
+            identity_provider=Provider(oidc, settings.public_url) if oidc is not None else None,
         )
     )
     api = build_api(

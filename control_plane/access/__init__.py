@@ -23,14 +23,28 @@ from control_plane.access.operator import OperatorToken
 from control_plane.access.passwords import MIN_PASSWORD_CHARACTERS, check_password, hash_password, is_password
 from control_plane.access.principal import Principal
 from control_plane.access.sessions import SignedIn, end_session, find_session, start_session
-from control_plane.access.sign_in import choose_password, find_link, new_link, password_hash_of
+from control_plane.access.sign_in import (
+    choose_password,
+    find_link,
+    new_link,
+    password_hash_of,
+    user_of_address,
+)
 from control_plane.access.tenants import create_tenant, find_tenant, list_tenants
+from control_plane.access.trail import MOST_ENTRIES as MOST_AUDIT_ENTRIES
+from control_plane.access.trail import MOST_FILTER_CHARACTERS as MOST_AUDIT_FILTER_CHARACTERS
+from control_plane.access.trail import AuditEntry, AuditPage, AuditSearch, read_trail
 from control_plane.access.users import create_user, find_user, list_users, remove_user
 
 __all__ = [
     "MIN_PASSWORD_CHARACTERS",
+    "MOST_AUDIT_ENTRIES",
+    "MOST_AUDIT_FILTER_CHARACTERS",
     "OPERATOR",
     "AccessIndex",
+    "AuditEntry",
+    "AuditPage",
+    "AuditSearch",
     "Duplicate",
     "Invalid",
     "NewKey",
@@ -60,7 +74,9 @@ __all__ = [
     "list_users",
     "new_link",
     "password_hash_of",
+    "read_trail",
     "remove_user",
     "revoke_key",
     "start_session",
+    "user_of_address",
 ]

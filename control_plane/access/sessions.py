@@ -78,7 +78,9 @@ def end_session(session: Session, secret: str, *, actor: str) -> None:
     if row is not None and row.ended_unix_ms is None:
         row.ended_unix_ms = unix_ms()
         session.add(row)
-        audit(session, actor=actor, action="session.ended", subject=actor)
+        user = session.get(User, row.user_id) if row.user_id is not None else None
+        tenant_id = user.tenant_id if user else None
+        audit(session, actor=actor, action="session.ended", subject=actor, tenant_id=tenant_id)
 
 
 def end_sessions(session: Session, user_id: str) -> None:

@@ -66,5 +66,21 @@ def password_hash_of(session: Session, email: str) -> tuple[User | None, str | N
     return user, user.password_hash if user else None
 
 
+def user_of_address(session: Session, email: str) -> User:
+    """Whom an identity provider means by an address that it verified. Raises Unknown, or Duplicate where
+    several tenants have a user of it, and none of them signs in with a password."""
+    query = select(User).where(User.email == email.lower(), col(User.removed_unix_ms).is_(None))
+    users = list(session.exec(query))
+    if not users:
+        raise Unknown("user", email)
+    # Of several, the one that the address and its password name.
+    chosen = users if len(users) == 1 else [user for user in users if user.password_hash is not None]
+    if len(chosen) != 1:
+        raise Duplicate(
+            f"{email} is a user of several tenants: choose a password in the one that it is to sign in to"
+        )
+    return chosen[0]
+
+
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()

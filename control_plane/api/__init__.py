@@ -7,16 +7,20 @@ address, TLS or plain, whose *guarded protocol* bounds the heads of requests to 
 from control_plane.api.agent_schemas import AgentDetail, AgentSummary
 from control_plane.api.agents import Fleet as FleetPort
 from control_plane.api.application import ApiParts, build_api
+from control_plane.api.audit import AuditRequest, AuditResponse
 from control_plane.api.call_figures import CallFigures, NotServed, call_figures, not_served
 from control_plane.api.calls import CallResponse
 from control_plane.api.change import Change
 from control_plane.api.csv_table import Form, as_wanted
+from control_plane.api.economy import pool_detail, standing
+from control_plane.api.economy_schemas import PlanResponse, PoolDetail, PriceResponse, StandingResponse
 from control_plane.api.intake import Application
 from control_plane.api.listeners import CannotListen, Listener, plain_listener, tls_listener
 from control_plane.api.queries import (
     CallRow,
     CallSearch,
     attempts_of,
+    find_agent,
     find_call,
     list_agents,
     list_calls,
@@ -27,6 +31,8 @@ __all__ = [
     "AgentSummary",
     "ApiParts",
     "Application",
+    "AuditRequest",
+    "AuditResponse",
     "CallFigures",
     "CallResponse",
     "CallRow",
@@ -37,14 +43,21 @@ __all__ = [
     "Form",
     "Listener",
     "NotServed",
+    "PlanResponse",
+    "PoolDetail",
+    "PriceResponse",
+    "StandingResponse",
     "as_wanted",
     "attempts_of",
     "build_api",
     "call_figures",
+    "find_agent",
     "find_call",
     "list_agents",
     "list_calls",
     "not_served",
     "plain_listener",
+    "pool_detail",
+    "standing",
     "tls_listener",
 ]

@@ -12,6 +12,7 @@ from sqlmodel import Session, select
 from control_plane.access import AccessIndex, OperatorToken
 from control_plane.api.access import RefreshAccess, access_routes
 from control_plane.api.agents import CreateInvite, Fleet, agent_routes
+from control_plane.api.audit import audit_routes
 from control_plane.api.calls import call_routes
 from control_plane.api.change import Change
 from control_plane.api.diagnostics import Runs, diagnostic_routes
@@ -95,6 +96,7 @@ def build_api(parts: ApiParts) -> Application:
         ledger_routes(parts.store),
         usage_routes(parts.store),
         provider_routes(parts.store),
+        audit_routes(parts.store),
     ):
         application.include_router(routes, prefix="/api/v1")
     application.include_router(_health_routes(parts.store), include_in_schema=False)

@@ -28,6 +28,7 @@ from control_plane.economy import (
     NewPlan,
     PolicyChange,
     PriceTerms,
+    TenantEconomy,
     change_policy,
     contribute,
     contributions,
@@ -78,8 +79,8 @@ def _pools(routes: APIRouter, store: Store, change: Change) -> None:
         return await change(unit)
 
     @routes.get("/pools/{pool}")
-    async def pool_detail(pool: str) -> PoolDetail:
-        return await store.read(lambda session: _detail(session, pool))
+    async def one_pool(pool: str) -> PoolDetail:
+        return await store.read(lambda session: pool_detail(session, pool))
 
     @routes.post("/pools/{pool}/contribute")
     async def lend(pool: str, wanted: ContributionRequest) -> ContributionResponse:
@@ -201,7 +202,8 @@ def _tenants(routes: APIRouter, store: Store, change: Change) -> None:
         return await change(unit)
 
 
-def _detail(session: Session, id_or_name: str) -> PoolDetail:
+def pool_detail(session: Session, id_or_name: str) -> PoolDetail:
+    """Raises Unknown."""
     row = find_pool(session, id_or_name)
     pool = read_economy(session).pools[PoolId(row.id)]
     names = {lent.agent_id: name for lent, name in contributions(session, pool_id=row.id)}
@@ -222,9 +224,12 @@ def _detail(session: Session, id_or_name: str) -> PoolDetail:
 
 
 def _standing(session: Session, tenant_id: str) -> StandingResponse:
-    tenant = read_economy(session).tenants[TenantId(tenant_id)]
+    return standing(read_economy(session).tenants[TenantId(tenant_id)])
+
+
+def standing(tenant: TenantEconomy) -> StandingResponse:
     return StandingResponse(
-        tenant_id=tenant_id,
+        tenant_id=tenant.tenant_id,
         role=tenant.role,
         enrolled_cards=tenant.facts.enrolled_cards,
         live_contributions=tenant.facts.live_contributions,

@@ -8,6 +8,7 @@ import typer
 from control_plane.cli import (
     access,
     agents,
+    audit,
     backup,
     calls,
     cards,
@@ -64,6 +65,7 @@ app.command("credits")(ledger.credits_of_cards)
 app.add_typer(ledger.statements, name="statements")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(providers.app, name="providers")
+app.add_typer(audit.app, name="audit")
 app.add_typer(contexts.app, name="contexts")
 
 

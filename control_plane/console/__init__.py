@@ -6,5 +6,6 @@ on a page once for all of its viewers.
 """
 
 from control_plane.console.console import Console, ConsoleParts
+from control_plane.console.oidc import Provider, load_oidc
 
-__all__ = ["Console", "ConsoleParts"]
+__all__ = ["Console", "ConsoleParts", "Provider", "load_oidc"]

@@ -13,10 +13,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from control_plane.access import Duplicate, Invalid, OperatorToken, Unknown
 from control_plane.api import Change, FleetPort
 from control_plane.catalogue import CardClasses, Entry
+from control_plane.console.audit import audit_page_routes
 from control_plane.console.calls import call_routes
 from control_plane.console.door import Door, NotSignedIn, Refused
 from control_plane.console.factory import factory_routes
 from control_plane.console.feed import Feeds
+from control_plane.console.oidc import Provider
+from control_plane.console.oidc.routes import oidc_routes
 from control_plane.console.operator import operator_routes
 from control_plane.console.rendering import Rendering
 from control_plane.console.sign_in import sign_in_routes
@@ -24,6 +27,7 @@ from control_plane.console.static import static_routes
 from control_plane.console.usage import usage_routes
 from control_plane.economy import EconomyIndex
 from control_plane.fleet import NotConnected
+from control_plane.identifiers import AgentId
 from control_plane.install import Installation
 from control_plane.store import Store
 
@@ -68,7 +72,11 @@ class ConsoleParts:
     economy: EconomyIndex
     # A tenant's id and the actor to an invite's text and when it expires.
     create_invite: Callable[[str, str], Awaitable[tuple[str, int]]]
+    # An agent and the actor.
+    revoke_agent: Callable[[AgentId, str], Awaitable[None]]
     installation: Installation | None = None
+    # With which users may sign in beside their password.
+    identity_provider: Provider | None = None
 
 
 class Console:
@@ -77,17 +85,20 @@ class Console:
     def __init__(self, parts: ConsoleParts) -> None:
         self._feeds = Feeds()
         door = Door(parts.store, parts.operator_token, lambda tenant: parts.economy.tenant(tenant).role)
-        rendering = Rendering()
+        provider = parts.identity_provider
+        rendering = Rendering(identity_provider=provider.settings.name if provider else None)
         change = Change(parts.store, parts.economy.refresh)
         # Whatever room a page is of, it answers as this console does.
         self.routes = APIRouter(route_class=_route_class(rendering))
         for routes in (
             static_routes(),
             sign_in_routes(door, rendering),
+            *([oidc_routes(provider, door, rendering)] if provider else []),
             factory_routes(parts, door, rendering, self._feeds, change),
             usage_routes(parts, door, rendering),
             call_routes(parts, door, rendering),
-            operator_routes(parts, door, rendering),
+            *operator_routes(parts, door, rendering, self._feeds),
+            audit_page_routes(parts.store, door, rendering),
         ):
             for route in routes.routes:
                 assert isinstance(route, APIRoute)  # noqa: S101 - pages have no other

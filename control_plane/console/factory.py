@@ -3,13 +3,14 @@
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
+from fastapi.responses import RedirectResponse
 from sqlmodel import Session
 
 from control_plane.api import Change
-from control_plane.console.door import Door, NotSignedIn, Refused
+from control_plane.console.door import Door, Refused
 from control_plane.console.factory_parts import RANGES_MS, FactoryParts, Wish
-from control_plane.console.feed import Feeds, TooManyStreams
+from control_plane.console.feed import Feeds
+from control_plane.console.live import live_answer
 from control_plane.console.pages import FACTORY
 from control_plane.console.queries import agent_of
 from control_plane.console.rendering import Rendering
@@ -47,19 +48,8 @@ def factory_routes(
         # A foreign agent is a 404 before the stream begins.
         await factory.find(viewer.tenant_id, wish)
 
-        async def is_good() -> bool:
-            try:
-                return (await door.viewer(request, FACTORY)).tenant_id == viewer.tenant_id
-            except (NotSignedIn, Refused):
-                return False
-
         key = ("factory", viewer.tenant_id, wish.agent_id, wish.span)
-        try:
-            feeds.admit(viewer.actor)
-        except TooManyStreams:
-            return Response(status_code=429)
-        stream = feeds.stream(key, viewer.actor, factory.renderer(viewer.tenant_id, wish), is_good)
-        return StreamingResponse(stream, media_type="text/event-stream")
+        return await live_answer(request, door, feeds, FACTORY, key, factory.renderer(viewer.tenant_id, wish))
 
     @routes.post("/console/factory/invite")
     async def invite(request: Request) -> Response:

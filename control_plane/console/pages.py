@@ -28,11 +28,28 @@ class Page:
 
 FACTORY = Page("/console", "AI Factory", Audience.TENANT)
 OPERATOR_HOME = Page("/console/operator", "Fleet", Audience.OPERATOR)
+AUDIT = Page("/console/audit", "Audit", Audience.TENANT, admins_only=True)
+OPERATOR_TENANTS = Page("/console/operator/tenants", "Tenants", Audience.OPERATOR)
+OPERATOR_POOLS = Page("/console/operator/pools", "Pools", Audience.OPERATOR)
+OPERATOR_PLANS = Page("/console/operator/plans", "Plans and prices", Audience.OPERATOR)
+OPERATOR_LEDGER = Page("/console/operator/ledger", "Ledger", Audience.OPERATOR)
+OPERATOR_AUDIT = Page("/console/operator/audit", "Audit", Audience.OPERATOR)
 
 USAGE = Page("/console/usage", "Usage & Pricing", Audience.TENANT)
 CALLS = Page("/console/calls", "Calls", Audience.TENANT)
 
-PAGES = (FACTORY, USAGE, CALLS, OPERATOR_HOME)
+PAGES = (
+    FACTORY,
+    USAGE,
+    CALLS,
+    AUDIT,
+    OPERATOR_HOME,
+    OPERATOR_TENANTS,
+    OPERATOR_POOLS,
+    OPERATOR_PLANS,
+    OPERATOR_LEDGER,
+    OPERATOR_AUDIT,
+)
 
 
 def may_see(viewer: Viewer, page: Page) -> bool:

@@ -15,7 +15,8 @@ from control_plane.console.viewer import Viewer
 
 
 class Rendering:
-    def __init__(self) -> None:
+    def __init__(self, *, identity_provider: str | None = None) -> None:
+        """`identity_provider`: what the one that people may sign in with is called."""
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=True,
@@ -25,6 +26,7 @@ class Rendering:
             auto_reload=False,
         )
         self._environment.globals |= {"static": f"/console/static/{VERSION}", "form_token_field": FORM_TOKEN}
+        self._environment.globals["identity_provider"] = identity_provider
         self._environment.filters |= words.FILTERS
 
     def page(

@@ -51,20 +51,23 @@ class _Limits:
         self.by_address.give_back(address)
 
 
+async def begin_session(door: Door, user: User | None) -> Response:
+    """On to the console, with a session of the user, or of the operator for None."""
+
+    def unit(session: Session) -> str:
+        return start_session(session, user=user, operator_tag=door.operator_token.tag)
+
+    secret = await door.store.write(unit)
+    answer = RedirectResponse("/console" if user else "/console/operator", 303)
+    answer.set_cookie(COOKIE, secret, path="/", secure=True, httponly=True, samesite="lax")
+    return answer
+
+
 def sign_in_routes(door: Door, rendering: Rendering) -> APIRouter:
     routes = APIRouter()
     limits = _Limits()
     # One at a time: each takes 19 MiB, and a crowd of them would take the calls' time.
     hashing = asyncio.Semaphore(1)
-
-    async def signed_in(user: User | None) -> Response:
-        def unit(session: Session) -> str:
-            return start_session(session, user=user, operator_tag=door.operator_token.tag)
-
-        secret = await door.store.write(unit)
-        answer = RedirectResponse("/console" if user else "/console/operator", 303)
-        answer.set_cookie(COOKIE, secret, path="/", secure=True, httponly=True, samesite="lax")
-        return answer
 
     @routes.get("/console/sign-in")
     async def page() -> Response:
@@ -83,7 +86,7 @@ def sign_in_routes(door: Door, rendering: Rendering) -> APIRouter:
         if not good or user is None:
             return rendering.bare("sign_in.html", status=401, error=_WRONG, operator=False)
         limits.succeeded(email, address)
-        return await signed_in(user)
+        return await begin_session(door, user)
 
     @routes.get("/console/sign-in/operator")
     async def operator_page() -> Response:
@@ -100,7 +103,7 @@ def sign_in_routes(door: Door, rendering: Rendering) -> APIRouter:
             error = "This is not the operator's token."
             return rendering.bare("sign_in.html", status=401, error=error, operator=True)
         limits.succeeded(f"{_OPERATOR} {address}", address)
-        return await signed_in(None)
+        return await begin_session(door, None)
 
     @routes.post("/console/sign-out")
     async def sign_out(request: Request) -> Response:
@@ -148,7 +151,7 @@ def sign_in_routes(door: Door, rendering: Rendering) -> APIRouter:
         chosen = await door.store.write(
             lambda session: choose_password(session, token=token, password_hash=hashed)
         )
-        return await signed_in(chosen)
+        return await begin_session(door, chosen)
 
     return routes
 

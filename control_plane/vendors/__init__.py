@@ -6,7 +6,19 @@ says all this is read once, at start; `docs/vendors.md` describes it.
 """
 
 from control_plane.vendors.base_url import BaseUrl, parse_base_url
+from control_plane.vendors.fields import Fields
+from control_plane.vendors.key import key_from_file
 from control_plane.vendors.load import load_vendors
 from control_plane.vendors.vendor import Vendor, VendorModel, Vendors, VendorWaits
 
-__all__ = ["BaseUrl", "Vendor", "VendorModel", "VendorWaits", "Vendors", "load_vendors", "parse_base_url"]
+__all__ = [
+    "BaseUrl",
+    "Fields",
+    "Vendor",
+    "VendorModel",
+    "VendorWaits",
+    "Vendors",
+    "key_from_file",
+    "load_vendors",
+    "parse_base_url",
+]

@@ -32,12 +32,12 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def signed_in(world: ConsoleWorld, chromium: Browser) -> Iterator[Open]:
-    """Opens the console as the admin of the tenant of a role; an error in a page fails the test."""
+def new_page(world: ConsoleWorld, chromium: Browser) -> Iterator[Open]:
+    """Opens an empty page of a browser that nobody is signed in with; an error in it fails the test."""
     errors: list[str] = []
     contexts = []
 
-    def open_as(role: str, **options: object) -> Page:
+    def open_page(**options: object) -> Page:
         context = chromium.new_context(
             base_url=world.url,
             ignore_https_errors=True,
@@ -51,6 +51,20 @@ def signed_in(world: ConsoleWorld, chromium: Browser) -> Iterator[Open]:
             "console",
             lambda message: errors.append(message.text) if "Content Security" in message.text else None,
         )
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def signed_in(new_page: Open) -> Open:
+    """Opens the console as the admin of the tenant of a role."""
+
+    def open_as(role: str, **options: object) -> Page:
+        page = new_page(**options)
         page.goto("/console/sign-in")
         page.get_by_label("E-mail").fill(email_of(role))
         page.get_by_label("Password").fill(PASSWORD)
@@ -58,7 +72,19 @@ def signed_in(world: ConsoleWorld, chromium: Browser) -> Iterator[Open]:
         page.wait_for_url("**/console")
         return page
 
-    yield open_as
-    for context in contexts:
-        context.close()
-    assert errors == []
+    return open_as
+
+
+@pytest.fixture
+def operator(new_page: Open, world: ConsoleWorld) -> Open:
+    """Opens the console as the operator."""
+
+    def open_it(**options: object) -> Page:
+        page = new_page(**options)
+        page.goto("/console/sign-in/operator")
+        page.get_by_label("Operator's token").fill(world.plane.token)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/console/operator")
+        return page
+
+    return open_it

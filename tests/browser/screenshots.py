@@ -4,10 +4,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.console import PASSWORD
-from tests.support.console_world import ConsoleWorld, console_world, email_of
+from tests.support.console_world import HOSTS, ConsoleWorld, console_world, email_of
 from tests.support.machine import CHROMIUM
 from tests.support.usage_world import usage_world
 
@@ -26,6 +26,9 @@ def main(folder: Path) -> None:
             for theme in ("light", "dark"):
                 _shoot(world, browser, role, theme, "", folder)
         _shoot(world, browser, "owner", "light", "-phone", folder)
+        for theme in ("light", "dark"):
+            _shoot_operator(world, browser, theme, "", folder)
+        _shoot_operator(world, browser, "light", "-phone", folder)
         browser.close()
     usage(folder)
 
@@ -70,13 +73,7 @@ def _shoot(world: ConsoleWorld, browser: Browser, role: str, theme: str, size: s
 
 
 def _signed_in(url: str, browser: Browser, role: str, theme: str, size: str) -> Page:
-    width, height = SIZES[size]
-    context = browser.new_context(
-        base_url=url,
-        ignore_https_errors=True,
-        color_scheme="dark" if theme == "dark" else "light",
-        viewport={"width": width, "height": height},
-    )
+    context = _context(url, browser, theme, size)
     page = context.new_page()
     page.goto("/console/sign-in")
     page.get_by_label("E-mail").fill(email_of(role))
@@ -84,6 +81,34 @@ def _signed_in(url: str, browser: Browser, role: str, theme: str, size: str) -> 
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/console")
     return page
+
+
+def _context(url: str, browser: Browser, theme: str, size: str) -> BrowserContext:
+    width, height = SIZES[size]
+    return browser.new_context(
+        base_url=url,
+        ignore_https_errors=True,
+        color_scheme="dark" if theme == "dark" else "light",
+        viewport={"width": width, "height": height},
+    )
+
+
+def _shoot_operator(world: ConsoleWorld, browser: Browser, theme: str, size: str, folder: Path) -> None:
+    context = _context(world.url, browser, theme, size)
+    page = context.new_page()
+    page.goto("/console/sign-in/operator")
+    page.get_by_label("Operator's token").fill(world.plane.token)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/console/operator")
+    expect(page.locator(".hosts .state.good")).to_have_count(len(HOSTS), timeout=60_000)
+    page.screenshot(path=folder / f"operator-fleet-{theme}{size}.png")
+    agent = f"agents/{world.agents['owner'].agent_id}"
+    pages = [] if size else ["tenants", "pools", "plans", "ledger", "audit"]
+    for path in [agent, *pages]:
+        page.goto(f"/console/operator/{path}")
+        name = "agent" if path == agent else path
+        page.screenshot(path=folder / f"operator-{name}-{theme}{size}.png", full_page=path == agent)
+    context.close()
 
 
 if __name__ == "__main__":

@@ -74,7 +74,16 @@ def clear_limit(session: Session, *, agent_id: str, actor: str) -> QueueLimit:
     row.cleared_unix_ms = unix_ms()
     session.add(row)
     detail = {"concurrency": row.concurrency, "load_test": row.load_test_id}
-    audit(session, actor=actor, action="load_test.limit_cleared", subject=agent_id, detail=detail)
+    test = session.get(LoadTest, row.load_test_id)
+    tenant_id = test.tenant_id if test else None
+    audit(
+        session,
+        actor=actor,
+        action="load_test.limit_cleared",
+        subject=agent_id,
+        tenant_id=tenant_id,
+        detail=detail,
+    )
     announce(session, ChangeKind.LOAD_TEST, agent_id)
     return row
 

@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from tests.support.console import browser, choose_password, new_person, run, sign_in
+from tests.support.console_world import ConsoleWorld, console_world
 from tests.support.control_plane import ControlPlane, initialised, serving
 
 ADMIN = "ada@acme.test"
@@ -38,3 +39,10 @@ def client(plane: ControlPlane) -> Iterator[httpx2.Client]:
 def admin(client: httpx2.Client) -> httpx2.Client:
     assert sign_in(client, ADMIN).status_code == 303
     return client
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleWorld]:
+    """One that has tenants of every role, and agents that it hears."""
+    with console_world(tmp_path_factory.mktemp("console")) as world:
+        yield world
