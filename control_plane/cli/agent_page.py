@@ -55,7 +55,7 @@ def _print_findings(agent: dict[str, Any]) -> None:
 def _print_engine(agent: dict[str, Any]) -> None:
     engine = agent["engine"]
     print()
-    print_pairs([("wanted model", agent["desired_model_id"] or "none")])
+    print_pairs([("wanted model", agent["desired_model_id"] or "none"), ("progress", agent["progress"])])
     if engine is None:
         print_pairs([("engine", "not known")])
         return

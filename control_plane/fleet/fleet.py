@@ -13,6 +13,7 @@ from control_plane.access import Invalid, Unknown
 from control_plane.catalogue import CardClass, CardClasses, Catalogue
 from control_plane.fleet import orders
 from control_plane.fleet.conversation import Parts, stub_of
+from control_plane.fleet.deployment import DRAIN_LIMIT_S
 from control_plane.fleet.dial import CertificateAuthority, Dialler
 from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.link import AgentLink
@@ -61,12 +62,13 @@ class Fleet:
         card_classes: CardClasses | None = None,
         record: Record | None = None,
         orphaned_before_unix_ms: Callable[[], int] = lambda: 0,
+        drain_limit_s: float = DRAIN_LIMIT_S,
     ) -> None:
         """`allow_direct`: also dial agents without a tunnel, on loopback.
 
         `card_classes` say what a card's link can do; without them that is not judged. `record` is told of
         every sample and change. Calls that began before `orphaned_before_unix_ms` are served by no living
-        process.
+        process. A model that is to go waits up to `drain_limit_s` for its calls.
         """
         self._store = store
         self._catalogue = catalogue
@@ -85,6 +87,7 @@ class Fleet:
             catalogue=catalogue,
             ticket_secret=ticket_secret,
             connecting=asyncio.Semaphore(MAX_CONNECTING),
+            drain_limit_s=drain_limit_s,
         )
 
     @property

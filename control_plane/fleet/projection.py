@@ -15,6 +15,8 @@ def agent_view(
     liveness: Liveness,
     sample: agent_pb2.TelemetrySample | None,
     health: Health = Health.UNKNOWN,
+    *,
+    drained: bool = False,
 ) -> AgentView:
     return AgentView(
         agent_id=facts.agent_id,
@@ -26,7 +28,7 @@ def agent_view(
         engine=_engine_view(sample.engine) if sample is not None else None,
         simulated=sample is not None and _simulated(sample),
         health=health,
-        drained=facts.drained,
+        drained=drained or facts.drained,
         pool_paused=facts.pool_paused,
     )
 

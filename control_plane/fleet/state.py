@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from daalu_wire.v1 import agent_pb2
 
-from control_plane.fleet import liveness
+from control_plane.fleet import deployment, liveness
 from control_plane.fleet.deployment import Asked, Reference
 from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.health import AgentHealth, observe
@@ -45,6 +45,10 @@ class AgentState:
         self.sample: agent_pb2.TelemetrySample | None = None
         self.inventory: agent_pb2.GetInventoryResponse | None = None
         self.asked: Asked | None = None
+        # Since when it takes no call because another model is wanted (monotonic seconds), and how far that
+        # is, in words. None: it does.
+        self.emptying_since_s: float | None = None
+        self._progress: str | None = None
         # The generation of ticket keys that the agent is known to accept; 0: none was installed yet.
         self.installed_generation = 0
         # No renewal is begun before (monotonic seconds).
@@ -91,6 +95,8 @@ class AgentState:
         self._heard_unix_ms = unix_ms()
         self._clock_offset_ms = sample.sampled_unix_ms - self._heard_unix_ms
         self._problems.pop("connection", None)
+        if not deployment.is_serving(sample.engine):
+            self.emptied()
         self._observe(sample, (now_s, self._heard_unix_ms))
         self._move(liveness.sampled(self.contact, now_s))
         if not self._closed:
@@ -101,6 +107,26 @@ class AgentState:
     def probed(self, now_s: float) -> None:
         self._problems.pop("probe", None)
         self._move(liveness.probed(self.contact, now_s))
+
+    def emptying(self, progress: str, now_s: float) -> None:
+        """The engine is to go, and its calls are waited for: no new one is routed to it."""
+        self._progress = progress
+        if self.emptying_since_s is None:
+            self.emptying_since_s = now_s
+            self.drain_news.set()
+            self._tell()
+
+    def emptied(self) -> None:
+        """There is nothing to wait for any more."""
+        if self.emptying_since_s is not None:
+            self.emptying_since_s = self._progress = None
+            self.drain_news.set()
+            self._tell()
+
+    @property
+    def drained(self) -> bool:
+        """Whether it is to take no new call."""
+        return self.facts.drained or self.emptying_since_s is not None
 
     def tick(self, now_s: float) -> None:
         self._move(liveness.at(self.contact, now_s))
@@ -123,7 +149,9 @@ class AgentState:
         )
 
     def view(self) -> AgentView:
-        return agent_view(self.facts, self.contact.liveness, self.sample, self.health.health)
+        return agent_view(
+            self.facts, self.contact.liveness, self.sample, self.health.health, drained=self.drained
+        )
 
     def status(self) -> AgentStatus:
         return AgentStatus(
@@ -135,6 +163,7 @@ class AgentState:
             certificate_expires_unix_ms=self.facts.certificate_expires_unix_ms,
             clock_offset_ms=self._clock_offset_ms,
             desired_model_id=self.facts.desired.model_id,
+            progress=self._progress,
             problems=MappingProxyType(dict(self._problems)),
             health=self.health,
         )

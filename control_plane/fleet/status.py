@@ -29,3 +29,5 @@ class AgentStatus:
     problems: Mapping[str, str]
     # How well its cards are, as of the last sample.
     health: AgentHealth = field(default_factory=AgentHealth)
+    # How far a change of its model is that running calls are waited for, in words; None: there is none.
+    progress: str | None = None
