@@ -122,7 +122,7 @@ class Engine:
         self._supervisor.drain(False)
 
     async def refuse_pool(self, refused: bool) -> None:
-        """Turn calls of pools away, or take them again: over restarts and deployments, until the other is said."""
+        """Turn calls of pools away, or take them again: until the other is said, also over restarts."""
         self._supervisor.refuse_pool(refused)
 
     def sample(self) -> agent_pb2.EngineSample:

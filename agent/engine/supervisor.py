@@ -243,7 +243,8 @@ class Supervisor:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._grace_s):
                 while calls := self.open_calls():
-                    words = f"ending the engine once {calls} running {'call has' if calls == 1 else 'calls have'} ended"
+                    noun = "call has" if calls == 1 else "calls have"
+                    words = f"ending the engine once {calls} running {noun} ended"
                     if words != self.status.detail:
                         self._tell(agent_pb2.ENGINE_PHASE_STOPPING, words)
                     await asyncio.sleep(LOOK_S)

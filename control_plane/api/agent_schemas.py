@@ -89,6 +89,8 @@ class AgentSummary(Response):
     # Wanted of it: no new call at all; no new call of a pool.
     drained: bool
     pool_paused: bool
+    # Its owner's limit that forbids pool work now, in words; None: none does.
+    pool_closed: str | None
     # What is wrong, in words, by the part of the work that it stops.
     problems: dict[str, str]
 
@@ -186,6 +188,7 @@ def _summary(row: Agent, tenant_name: str, status: AgentStatus | None) -> dict[s
         "progress": status.progress if status else None,
         "drained": row.drained,
         "pool_paused": row.pool_paused,
+        "pool_closed": status.pool_closed.words if status and status.pool_closed else None,
         "problems": dict(status.problems) if status else {},
     }
 

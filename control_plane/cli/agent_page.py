@@ -27,7 +27,7 @@ def print_agent(agent: dict[str, Any]) -> None:
             ("host", _host(host) if host else None),
             ("health of cards", agent["health"]),
             ("drained", "yes: it takes no new calls" if agent["drained"] else None),
-            ("pool work", "paused: own calls only" if agent["pool_paused"] else None),
+            ("pool work", "paused: own calls only" if agent["pool_paused"] else agent["pool_closed"]),
             ("last 30 days", _reliability(agent["reliability"])),
             *[(f"problem: {part}", words) for part, words in agent["problems"].items()],
         ]

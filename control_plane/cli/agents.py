@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from control_plane.cli import limits
 from control_plane.cli.agent_page import print_agent
 from control_plane.cli.arguments import AgentArgument
 from control_plane.cli.confirm import Yes, make_sure
@@ -24,6 +25,7 @@ ReleaseKey = Annotated[
 ]
 
 app = typer.Typer(help="GPU hosts and the daemons on them.", no_args_is_help=True)
+app.add_typer(limits.app, name="limits")
 
 
 @app.command()

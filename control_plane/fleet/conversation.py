@@ -106,6 +106,7 @@ class Conversation:
                 tasks.create_task(self._repeat("receipts", self._receipts)),
                 tasks.create_task(self._repeat("deployment", self._deployment)),
                 tasks.create_task(self._repeat("draining", self._draining)),
+                tasks.create_task(self._repeat("pool work", self._pool_work)),
                 tasks.create_task(self._repeat("renewal", self._renewal)),
                 tasks.create_task(self._repeat("ticket keys", self._ticket_keys)),
             ]
@@ -215,6 +216,17 @@ class Conversation:
                         await self._stub.Resume(agent_pb2.ResumeRequest(), timeout=CALL_TIMEOUT_S)
                 self._state.problem("draining", None)
             await self._state.drain_news.wait()
+
+    async def _pool_work(self) -> None:
+        """Keeps the gate's switch as it is wanted, whatever the engine does."""
+        while True:
+            self._state.pool_news.clear()
+            sample, refused = self._state.sample, self._state.pool_refused
+            if sample is not None and sample.engine.pool_refused != refused:
+                request = agent_pb2.SetPoolWorkRequest(refused=refused)
+                await self._stub.SetPoolWork(request, timeout=CALL_TIMEOUT_S)
+            self._state.problem("pool work", None)
+            await self._state.pool_news.wait()
 
     def _situation(self) -> Situation | None:
         state = self._state

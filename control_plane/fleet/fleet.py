@@ -18,6 +18,7 @@ from control_plane.fleet.dial import CertificateAuthority, Dialler
 from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.link import AgentLink
 from control_plane.fleet.offers import identity_of, refusal
+from control_plane.fleet.pool_limits import PoolLimits
 from control_plane.fleet.queries import enrolled_agents
 from control_plane.fleet.reaper import Reaper
 from control_plane.fleet.record import Record
@@ -148,6 +149,17 @@ class Fleet:
         """Whether an agent takes no new call of a pool; its owner's own calls go on. As `set_drained`."""
         await self._store.write(
             lambda session: orders.set_pool_paused(session, agent_id=agent_id, paused=paused, actor=actor)
+        )
+
+    async def set_pool_limits(
+        self, agent_id: AgentId, change: Callable[[PoolLimits], PoolLimits], actor: str
+    ) -> PoolLimits:
+        """Changes what an owner allows of pool work; returns what holds then. As `set_drained`.
+
+        Raises Unknown, and Invalid: also for limits that cannot be kept, and then nothing has changed.
+        """
+        return await self._store.write(
+            lambda session: orders.set_pool_limits(session, agent_id=agent_id, change=change, actor=actor)
         )
 
     def diagnose(self, agent_id: AgentId) -> AsyncGenerator[agent_pb2.DiagnosticsProgress, None]:

@@ -4,6 +4,7 @@ from daalu_wire.v1 import agent_pb2
 
 from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.health_rules import Health
+from control_plane.fleet.pool_limits import Closed
 from control_plane.fleet.view import AgentView, EngineView, Liveness
 
 # An agent's own words are shown to operators and sit in memory for each agent.
@@ -17,6 +18,7 @@ def agent_view(
     health: Health = Health.UNKNOWN,
     *,
     drained: bool = False,
+    pool_closed: Closed | None = None,
 ) -> AgentView:
     return AgentView(
         agent_id=facts.agent_id,
@@ -30,6 +32,7 @@ def agent_view(
         health=health,
         drained=drained or facts.drained,
         pool_paused=facts.pool_paused,
+        pool_closed=pool_closed,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
@@ -14,7 +15,10 @@ from control_plane.fleet.deployment import Asked, Reference
 from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.health import AgentHealth, observe
 from control_plane.fleet.health_measures import Recognise
+from control_plane.fleet.health_rules import Health
 from control_plane.fleet.liveness import Contact
+from control_plane.fleet.pool_limits import Closed, LimitsState, closed
+from control_plane.fleet.pool_limits import observe as observe_limits
 from control_plane.fleet.projection import MAX_DETAIL_CHARACTERS, agent_view
 from control_plane.fleet.record import NoRecord, Record
 from control_plane.fleet.status import AgentStatus
@@ -59,9 +63,13 @@ class AgentState:
         self.news = asyncio.Event()
         # As `news`, for whoever compares whether it is drained: each waiter clears its own.
         self.drain_news = asyncio.Event()
+        self.pool_news = asyncio.Event()
         # Set when the store's row changed.
         self.facts_changed = asyncio.Event()
         self.health = AgentHealth()
+        # Its owner's limit that forbids pool work now; None: none does.
+        self.pool_closed: Closed | None = None
+        self._limits = LimitsState()
         self._recognise = recognise
         self._heard_unix_ms: int | None = None
         self._clock_offset_ms: int | None = None
@@ -84,10 +92,15 @@ class AgentState:
     def update(self, facts: AgentFacts) -> None:
         """The store's row, read again."""
         if facts != self.facts:
-            self.facts = facts
+            before, self.facts = self.facts, facts
+            if facts.pool_limits != before.pool_limits:
+                # In force with what is known now: what another limit saw says nothing of this one.
+                self._limits = LimitsState()
+                self._look_at_limits((time.monotonic(), unix_ms()))
             self.facts_changed.set()
             self.news.set()
             self.drain_news.set()
+            self.pool_news.set()
             self._tell()
 
     def hear(self, sample: agent_pb2.TelemetrySample, now_s: float) -> None:
@@ -98,11 +111,13 @@ class AgentState:
         if not deployment.is_serving(sample.engine):
             self.emptied()
         self._observe(sample, (now_s, self._heard_unix_ms))
+        self._look_at_limits((now_s, self._heard_unix_ms))
         self._move(liveness.sampled(self.contact, now_s))
         if not self._closed:
             self._record.sampled(self.facts, sample, self._heard_unix_ms)
         self.news.set()
         self.drain_news.set()
+        self.pool_news.set()
 
     def probed(self, now_s: float) -> None:
         self._problems.pop("probe", None)
@@ -128,6 +143,12 @@ class AgentState:
         """Whether it is to take no new call."""
         return self.facts.drained or self.emptying_since_s is not None
 
+    @property
+    def pool_refused(self) -> bool:
+        """Whether it is to take no new call of a pool: its owner's wish or limit, or a critical card."""
+        critical = self.health.health is Health.CRITICAL
+        return self.facts.pool_paused or self.pool_closed is not None or critical
+
     def tick(self, now_s: float) -> None:
         self._move(liveness.at(self.contact, now_s))
 
@@ -150,7 +171,12 @@ class AgentState:
 
     def view(self) -> AgentView:
         return agent_view(
-            self.facts, self.contact.liveness, self.sample, self.health.health, drained=self.drained
+            self.facts,
+            self.contact.liveness,
+            self.sample,
+            self.health.health,
+            drained=self.drained,
+            pool_closed=self.pool_closed,
         )
 
     def status(self) -> AgentStatus:
@@ -164,6 +190,7 @@ class AgentState:
             clock_offset_ms=self._clock_offset_ms,
             desired_model_id=self.facts.desired.model_id,
             progress=self._progress,
+            pool_closed=self.pool_closed,
             problems=MappingProxyType(dict(self._problems)),
             health=self.health,
         )
@@ -178,6 +205,15 @@ class AgentState:
                 "cards of agent %s (%s): %s, was %s%s",
                 *(self.facts.name, self.agent_id, self.health.health, before, f": {words}" if words else ""),
             )
+
+    def _look_at_limits(self, now: tuple[float, int]) -> None:
+        limits = self.facts.pool_limits
+        if self.sample is not None:
+            self._limits = observe_limits(self._limits, limits, self.sample, now)
+        before, self.pool_closed = self.pool_closed, closed(limits, self._limits, now[1])
+        if self.pool_closed != before:
+            words = self.pool_closed.words if self.pool_closed else "its owner's limits allow it again"
+            logger.info("pool work on agent %s (%s): %s", self.facts.name, self.agent_id, words)
 
     def _move(self, contact: Contact) -> None:
         before, self.contact = self.contact.liveness, contact

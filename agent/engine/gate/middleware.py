@@ -2,7 +2,8 @@
 
 `DAALU_GATE_CONFIG` names a JSON file: `served_name`, `journal` (a directory), `ticket_keys` (a file),
 `draining` and `pool_refused` (files: while they exist no call is admitted, or none of a pool),
-`max_running_calls` and `pool_reserve` (calls kept free for the owner). A gate that cannot read it does not start, and neither does the engine then.
+`max_running_calls` and `pool_reserve` (calls kept free for the owner). A gate that cannot read it does not
+start, and neither does the engine then.
 """
 
 import collections
