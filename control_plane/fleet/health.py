@@ -128,6 +128,18 @@ def observe(
     return AgentHealth(MappingProxyType({**kept, **cards}), host)
 
 
+def findings_in_words(health: AgentHealth, sample: agent_pb2.TelemetrySample) -> str:
+    """For the history: which card, what is wrong, what to do, and what follows from it; empty: nothing is."""
+    names: dict[str | None, str] = {card.uuid: f"card {card.index}" for card in sample.cards}
+    told = [
+        f"{names.get(found.card_uuid, 'host')}: {found.evidence}; advice: {found.advice}"
+        for found in health.findings()
+    ]
+    if health.health is Health.CRITICAL:
+        told.insert(0, "takes no calls of pools until this is over")
+    return ". ".join(told)
+
+
 def step(rule: Rule, watch: Watch, measured: Measured, now: tuple[float, int]) -> Watch:
     """One rule, one look."""
     now_s, now_unix_ms = now

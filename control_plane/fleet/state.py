@@ -13,7 +13,7 @@ from daalu_wire.v1 import agent_pb2
 from control_plane.fleet import deployment, liveness
 from control_plane.fleet.deployment import Asked, Reference
 from control_plane.fleet.facts import AgentFacts
-from control_plane.fleet.health import AgentHealth, observe
+from control_plane.fleet.health import AgentHealth, findings_in_words, observe
 from control_plane.fleet.health_measures import Recognise
 from control_plane.fleet.health_rules import Health
 from control_plane.fleet.liveness import Contact
@@ -199,7 +199,7 @@ class AgentState:
         before = self.health.health
         self.health = observe(self.health, sample, self.inventory, self._recognise, now)
         if self.health.health is not before:
-            words = "; ".join(finding.evidence for finding in self.health.findings())
+            words = findings_in_words(self.health, sample)
             self._record.health_changed(self.facts, self.health.health, words, now[1])
             logger.info(
                 "cards of agent %s (%s): %s, was %s%s",
