@@ -20,7 +20,10 @@ from starlette.routing import Route
 
 BETWEEN_WORDS_S = 0.02
 ROOT = Path(__file__).parents[2]
+# While the file is there, an engine that starts gets no further.
+HOLD = "hold"
 _WRAPPER = """#!/bin/sh
+while [ -e "{hold}" ]; do sleep 0.1; done
 PYTHONPATH="$PYTHONPATH:{root}" exec "{python}" -m tests.support.engine_stand_in "$@"
 """
 
@@ -28,7 +31,7 @@ PYTHONPATH="$PYTHONPATH:{root}" exec "{python}" -m tests.support.engine_stand_in
 def stand_in(directory: Path) -> Path:
     """What to give as the engine's Python."""
     path = directory / "stand-in-python"
-    path.write_text(_WRAPPER.format(root=ROOT, python=sys.executable))
+    path.write_text(_WRAPPER.format(hold=directory / HOLD, root=ROOT, python=sys.executable))
     path.chmod(0o755)
     return path
 

@@ -8,12 +8,14 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from tests.support.engine_stand_in import BETWEEN_WORDS_S, stand_in
+from agent.engine.session import sessions_with
+from tests.support.engine_stand_in import BETWEEN_WORDS_S, HOLD, stand_in
 from tests.support.netlab import Lab
 from tests.support.networks import Internet
 from tests.support.product import AgentOptions
@@ -49,6 +51,8 @@ class Bench:
     system: System
     site: Site
     client: openai.OpenAI
+    # While it is there no engine gets further than its start.
+    hold: Path
 
     def agent(self) -> Any:
         return self.system.control.agent(self.site.agent.name)
@@ -83,7 +87,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         system.control.create_tenant("acme")
         site = system.new_site("box", options)
         system.join(site, "acme")
-        yield Bench(system, site, system.client(system.control.create_key("acme")))
+        yield Bench(system, site, system.client(system.control.create_key("acme")), directory / HOLD)
 
 
 @pytest.fixture
@@ -135,6 +139,40 @@ def test_a_wish_that_is_taken_back_while_calls_are_waited_for_opens_the_engine_a
         old.until("it serves again", lambda agent: agent["engine"]["phase"] == "ready")
         assert old.call("old", 1) == _whole(1)
         assert [call.result(timeout=60) for call in calls] == [_whole(words)] * CALLS
+
+
+@pytest.mark.parametrize("phase", ["wanted", "draining", "starting"])
+def test_a_control_plane_killed_in_the_middle_of_a_change_finishes_it_after_its_restart(
+    old: Bench, phase: str
+) -> None:
+    with ThreadPoolExecutor(CALLS) as pool:
+        calls = _begun(old, pool, LONG_WORDS) if phase == "draining" else []
+        if phase == "starting":
+            old.hold.touch()
+        try:
+            old.system.control.deploy("box", "new")
+            if phase != "wanted":
+                old.until(f"it is {phase}", lambda agent: agent["engine"]["phase"] == phase)
+            old.system.control.crash()
+        finally:
+            old.hold.unlink(missing_ok=True)
+        # They went through the process that was killed.
+        for call in calls:
+            assert call.exception(timeout=60) is not None
+    old.until(
+        "the new model serves",
+        lambda agent: (
+            agent["engine"] is not None
+            and (agent["engine"]["model_id"], agent["engine"]["phase"]) == ("new", "ready")
+        ),
+    )
+    assert old.call("new", 2) == _whole(2)
+    assert _engines(old) == [old.site.agent.engine_pid()]
+
+
+def _engines(bench: Bench) -> list[int]:
+    config = bench.site.agent.state / "gate" / "config.json"
+    return [each.pid for each in sessions_with(f"DAALU_GATE_CONFIG={config}")]
 
 
 def test_a_daemon_killed_after_it_was_told_of_the_next_model_lets_the_calls_of_the_old_one_end(
