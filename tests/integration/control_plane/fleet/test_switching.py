@@ -71,6 +71,13 @@ class Bench:
     def until(self, what: str, condition: Any, timeout_s: float = 60.0) -> Any:
         return eventually(lambda: condition(self.agent()), what, timeout_s=timeout_s)
 
+    def until_serving(self, model: str) -> None:
+        def serving(agent: Any) -> bool:
+            engine = agent["engine"]
+            return engine is not None and (engine["model_id"], engine["phase"]) == (model, "ready")
+
+        self.until(f"{model} serves", serving)
+
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
@@ -92,8 +99,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture
 def old(bench: Bench) -> Bench:
-    bench.system.deploy(bench.site, "old")
-    bench.until("the old model serves", lambda agent: agent["engine"]["model_id"] == "old")
+    bench.system.control.deploy("box", "old")
+    bench.until_serving("old")
     return bench
 
 
@@ -120,10 +127,7 @@ def test_calls_that_outlive_the_agents_own_grace_end_whole_and_then_the_model_ch
         assert refused.value.status_code == 503
         assert "it is being drained" in str(refused.value)
         assert [call.result(timeout=90) for call in calls] == [_whole(LONG_WORDS)] * CALLS
-    old.until(
-        "the new model serves",
-        lambda agent: agent["engine"]["model_id"] == "new" and agent["engine"]["phase"] == "ready",
-    )
+    old.until_serving("new")
     assert old.call("new", 2) == _whole(2)
     shown = old.agent()
     assert (shown["progress"], shown["problems"], shown["drained"]) == (None, {}, False)
@@ -159,13 +163,7 @@ def test_a_control_plane_killed_in_the_middle_of_a_change_finishes_it_after_its_
         # They went through the process that was killed.
         for call in calls:
             assert call.exception(timeout=60) is not None
-    old.until(
-        "the new model serves",
-        lambda agent: (
-            agent["engine"] is not None
-            and (agent["engine"]["model_id"], agent["engine"]["phase"]) == ("new", "ready")
-        ),
-    )
+    old.until_serving("new")
     assert old.call("new", 2) == _whole(2)
     assert _engines(old) == [old.site.agent.engine_pid()]
 
