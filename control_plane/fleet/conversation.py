@@ -260,13 +260,11 @@ class Conversation:
         match step:
             case Stop():
                 await self._stub.StopModel(agent_pb2.StopModelRequest(), timeout=STOP_TIMEOUT_S)
-                state.emptied()
             case Deploy(reference):
                 failure = await self._deploy(reference)
                 pause_s = max(state.asked.not_before_s, time.monotonic() + SETTLE_S)
                 state.asked = replace(state.asked, not_before_s=pause_s, failure=failure)
                 state.problem("deployment", failure)
-                state.emptied()
 
     def _tell_lost_calls(self, situation: Situation) -> None:
         calls = deployment.calls_on(situation.engine) if deployment.is_serving(situation.engine) else 0

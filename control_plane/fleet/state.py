@@ -53,6 +53,7 @@ class AgentState:
         # is, in words. None: it does.
         self.emptying_since_s: float | None = None
         self._progress: str | None = None
+        self._leaving = agent_pb2.CatalogueReference()
         # The generation of ticket keys that the agent is known to accept; 0: none was installed yet.
         self.installed_generation = 0
         # No renewal is begun before (monotonic seconds).
@@ -108,7 +109,8 @@ class AgentState:
         self._heard_unix_ms = unix_ms()
         self._clock_offset_ms = sample.sampled_unix_ms - self._heard_unix_ms
         self._problems.pop("connection", None)
-        if not deployment.is_serving(sample.engine):
+        if not deployment.is_serving(sample.engine) or sample.engine.model != self._leaving:
+            # Not before: the last sample of an engine that is gone would have the next one resumed.
             self.emptied()
         self._observe(sample, (now_s, self._heard_unix_ms))
         self._look_at_limits((now_s, self._heard_unix_ms))
@@ -128,6 +130,8 @@ class AgentState:
         self._progress = progress
         if self.emptying_since_s is None:
             self.emptying_since_s = now_s
+            if self.sample is not None:
+                self._leaving = self.sample.engine.model
             self.drain_news.set()
             self._tell()
 
