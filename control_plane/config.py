@@ -13,6 +13,9 @@ DEFAULT_DATA = Path("/var/lib/daalu")
 # Linux's limit on the name of a network interface.
 MAX_INTERFACE_CHARACTERS = 15
 DEFAULT_TELEMETRY_MIB = 2_048
+# As long as any call may take.
+DEFAULT_DRAIN_LIMIT_S = 7_200
+MAX_DRAIN_LIMIT_S = 86_400
 MIN_TELEMETRY_MIB = 16
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
@@ -143,6 +146,8 @@ class Settings:
     catalogue: Path | None
     # What telemetry's history may take of the disk; a card takes 1.5 MiB.
     telemetry_mib: int = DEFAULT_TELEMETRY_MIB
+    # How long a model that is to go waits for its running calls, in seconds; what runs on then is cut off.
+    drain_limit_s: int = DEFAULT_DRAIN_LIMIT_S
     # A signed release, as scripts/release lays it, for hosts to install from.
     artifacts: Path | None = None
     # The vendors of the external tier; None: vendors.toml in the data directory, where it is there.
@@ -186,6 +191,8 @@ def checked(settings: Settings) -> Settings:
         )
     if settings.telemetry_mib < MIN_TELEMETRY_MIB:
         raise InvalidSetting(f"telemetry_mib {settings.telemetry_mib}: {MIN_TELEMETRY_MIB} MiB or more")
+    if not 0 <= settings.drain_limit_s <= MAX_DRAIN_LIMIT_S:
+        raise InvalidSetting(f"drain_limit_s {settings.drain_limit_s}: 0 to {MAX_DRAIN_LIMIT_S} seconds")
     return settings
 
 
@@ -244,6 +251,8 @@ def settings_toml(settings: Settings) -> str:
         values["catalogue"] = str(settings.catalogue)
     if settings.telemetry_mib != DEFAULT_TELEMETRY_MIB:
         values["telemetry_mib"] = settings.telemetry_mib
+    if settings.drain_limit_s != DEFAULT_DRAIN_LIMIT_S:
+        values["drain_limit_s"] = settings.drain_limit_s
     if settings.artifacts is not None:
         values["artifacts"] = str(settings.artifacts)
     if settings.vendors is not None:
@@ -286,11 +295,20 @@ _TYPES: dict[str, type] = {
     "database_url": str,
     "catalogue": str,
     "telemetry_mib": int,
+    "drain_limit_s": int,
     "artifacts": str,
     "vendors": str,
     "load_client": str,
 }
-_OPTIONAL = {"database_url", "catalogue", "telemetry_mib", "artifacts", "vendors", "load_client"}
+_OPTIONAL = {
+    "database_url",
+    "catalogue",
+    "telemetry_mib",
+    "drain_limit_s",
+    "artifacts",
+    "vendors",
+    "load_client",
+}
 
 
 def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
@@ -315,6 +333,7 @@ def _parsed(path: Path, data: Path, written: dict[str, object]) -> Settings:
         allow_direct=written["allow_direct"] is True,
         catalogue=Path(str(catalogue)) if catalogue is not None else None,
         telemetry_mib=int(str(written.get("telemetry_mib", DEFAULT_TELEMETRY_MIB))),
+        drain_limit_s=int(str(written.get("drain_limit_s", DEFAULT_DRAIN_LIMIT_S))),
         artifacts=Path(str(artifacts)) if artifacts is not None else None,
         vendors=Path(str(vendors)) if vendors is not None else None,
         load_client=Path(str(load_client)) if load_client is not None else None,

@@ -142,6 +142,7 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         card_classes=card_classes,
         record=recorder,
         orphaned_before_unix_ms=lambda: siblings.orphaned_before_unix_ms,
+        drain_limit_s=settings.drain_limit_s,
     )
     load_tests = LoadTests(store, fleet, _load_client(settings), access.refresh)
     measured = MeasuredLimits(store)

@@ -121,16 +121,25 @@ class Engine:
         """Take calls again."""
         self._supervisor.drain(False)
 
+    async def refuse_pool(self, refused: bool) -> None:
+        """Turn calls of pools away, or take them again: until the other is said, also over restarts."""
+        self._supervisor.refuse_pool(refused)
+
     def sample(self) -> agent_pb2.EngineSample:
         """The engine now; its figures are at most a second or two old."""
         supervisor = self._supervisor
+        phase, detail, open_calls = supervisor.status.phase, supervisor.status.detail, supervisor.open_calls()
+        if phase == agent_pb2.ENGINE_PHASE_DRAINING:
+            detail = f"{detail}, {open_calls} running"
         sample = agent_pb2.EngineSample(
-            phase=supervisor.status.phase,
-            detail=supervisor.status.detail,
+            phase=phase,
+            detail=detail,
             progress_percent=supervisor.status.percent,
             running_calls=supervisor.figures.running_calls,
             waiting_calls=supervisor.figures.waiting_calls,
             restarts_count=supervisor.restarts_count,
+            open_calls=open_calls,
+            pool_refused=supervisor.pool_refused,
         )
         if supervisor.figures.kv_cache_percent is not None:
             sample.kv_cache_percent.value = supervisor.figures.kv_cache_percent

@@ -45,6 +45,33 @@ def advance(before: Progress, text: str) -> Progress:
 
 
 _CAUSES = (
+    # Before what follows from it: vLLM goes on to say that it finds no such model.
+    (
+        r"RevisionNotFoundError|Revision Not Found",
+        "the download was refused: the model's repository has no such revision; mend the catalogue's entry",
+    ),
+    (
+        (
+            r"GatedRepoError|[Gg]ated repo|RepositoryNotFoundError|Repository Not Found"
+            r"|40[13] Client Error|Invalid username or password"
+        ),
+        (
+            "the download was refused: the model's repository is gated, private or not there; give the engine"
+            " a token that may read it (HF_TOKEN under [engine_environment]), or put the model on this host"
+        ),
+    ),
+    (
+        r"429 Client Error|Too Many Requests",
+        "the download was refused: too many requests from here; try again later",
+    ),
+    (
+        r"No space left on device(?!.*shm)|Not enough free disk space",
+        "the disk is full: free some of it, or give models another directory",
+    ),
+    (
+        r"Free memory on device .* is less than desired GPU memory",
+        "out of memory: another program holds memory of the card; nvidia-smi shows which, end it",
+    ),
     (
         r"Address already in use|address already in use|\[Errno 98\]",
         "its port is taken by another program: stop that, or change engine_port",

@@ -56,6 +56,7 @@ class Memory:
         self.log = state / "engine.log"
         self.lock = state / "engine.lock"
         self.draining = self.gate / "draining"
+        self.pool_refused = self.gate / "pool-refused"
         self._keys = self.gate / "ticket-keys.json"
 
     def desired(self) -> Desired:
@@ -77,6 +78,13 @@ class Memory:
             self.draining.touch(mode=0o600)
         else:
             self.draining.unlink(missing_ok=True)
+
+    def set_pool_refused(self, refused: bool) -> None:
+        """Whether the gate turns calls of pools away; the file is all that remembers it."""
+        if refused:
+            self.pool_refused.touch(mode=0o600)
+        else:
+            self.pool_refused.unlink(missing_ok=True)
 
     def running(self) -> RunningEngine | None:
         """Raises StateError for a damaged file."""
@@ -136,6 +144,7 @@ class Memory:
             "journal": str(self.journal),
             "ticket_keys": str(self._keys),
             "draining": str(self.draining),
+            "pool_refused": str(self.pool_refused),
             "max_running_calls": model.max_running_calls,
             "pool_reserve": 0,
         }

@@ -24,6 +24,7 @@ from agent.engine.client import EngineClient, EngineSilent, Figures
 from agent.engine.launch import Host, launch, model_directory
 from agent.engine.loading import BEGUN, advance, cause
 from agent.engine.memory import Desired, Memory, RunningEngine
+from agent.engine.open_calls import OpenCalls
 from agent.engine.session import end_session, session_members, sessions_with
 from agent.process import exit_status, spawn_detached
 
@@ -77,14 +78,16 @@ class Supervisor:
         self._grace_s = DEFAULT_GRACE_S
         self._ready_since: float | None = None
         self._client = self._client_for("")
-        memory.set_draining(self.desired.drained)
+        self._open_calls = OpenCalls(memory.journal)
+        self._running = memory.running()
+        self._set_gate()
 
     def want(self, desired: Desired, grace_s: float = DEFAULT_GRACE_S) -> None:
         """Persist and act on it. Wanting a model that has failed tries it again."""
         same = desired.reference == self.desired.reference
         self._memory.set_desired(desired)
-        self._memory.set_draining(desired.drained)
         self.desired = desired
+        self._set_gate()
         if not same or self.status.phase == agent_pb2.ENGINE_PHASE_FAILED:
             self._grace_s = grace_s
             if desired.model_id:
@@ -99,9 +102,21 @@ class Supervisor:
         """Persist whether calls are turned away; in effect for the gate's next call."""
         self.desired = replace(self.desired, drained=drained)
         self._memory.set_desired(self.desired)
-        self._memory.set_draining(drained)
+        self._set_gate()
         if self._ready_since is not None:
             self._tell_ready()
+
+    def open_calls(self) -> int:
+        """Calls that the gate let in and whose end it has not seen; 0 where no engine runs."""
+        return self._open_calls.count() if self._running is not None and self._running.process.alive() else 0
+
+    def refuse_pool(self, refused: bool) -> None:
+        """Persist whether calls of pools are turned away; in effect for the gate's next call."""
+        self._memory.set_pool_refused(refused)
+
+    @property
+    def pool_refused(self) -> bool:
+        return self._memory.pool_refused.exists()
 
     async def news(self) -> None:
         """Wait until `status` is told anew."""
@@ -124,8 +139,8 @@ class Supervisor:
 
     async def run(self) -> None:
         """For ever. Cancelling it leaves the engine running, for the next daemon to adopt."""
-        running = self._memory.running()
-        await self._end_strays(running)
+        await self._end_strays()
+        running = self._running
         failures = 0
         while True:
             self._asked.clear()
@@ -155,16 +170,15 @@ class Supervisor:
 
     async def take_down(self) -> None:
         """End what runs, for when `run` does not."""
-        running = self._memory.running()
-        await self._end_strays(running)
-        if running is not None:
-            await end_session(running.process, TERMINATE_S)
-            self._memory.set_running(None)
+        await self._end_strays()
+        if self._running is not None:
+            await end_session(self._running.process, TERMINATE_S)
+            self._note(None)
 
-    async def _end_strays(self, running: RunningEngine | None) -> None:
+    async def _end_strays(self) -> None:
         """A daemon killed between starting an engine and writing it down leaves one that nobody knows."""
         for stray in sessions_with(f"DAALU_GATE_CONFIG={self._host.gate / 'config.json'}"):
-            if running is None or stray.pid != running.process.pid:
+            if self._running is None or stray.pid != self._running.process.pid:
                 log.warning("ending an engine that nobody wrote down, pid %d", stray.pid)
                 await end_session(stray, TERMINATE_S)
 
@@ -179,6 +193,8 @@ class Supervisor:
             return None
         if running is None:
             return self._start(self._catalogue.find(wanted), wanted)
+        # It was to go, and is wanted again.
+        self._set_gate()
         if self._ready_since is None:
             log.info("adopted the running engine, pid %d", running.process.pid)
             self._tell(agent_pb2.ENGINE_PHASE_LOADING, "found it running, probing it")
@@ -198,6 +214,7 @@ class Supervisor:
         check_host(model, self._host)
         self._memory.install_gate(model)
         self._memory.turn_log()
+        self._open_calls.start_anew()
         plan = launch(model, self._host)
         try:
             with no_capabilities():
@@ -205,7 +222,7 @@ class Supervisor:
         except OSError as error:
             raise EngineFault(f"{plan.argv[0]} cannot be run ({error.strerror})", again=False) from error
         running = RunningEngine(started, wanted.model_id, wanted.digest, self._host.address, self._host.port)
-        self._memory.set_running(running)
+        self._note(running)
         log.info("started the engine for %s, pid %d", wanted.model_id, started.pid)
         return running
 
@@ -214,21 +231,34 @@ class Supervisor:
         if session_members(running.process):
             self._tell(agent_pb2.ENGINE_PHASE_STOPPING, "ending the engine")
             self._memory.set_draining(True)
-            if running.process.alive() and self._ready_since is not None:
-                await self._let_calls_end()
+            await self._let_calls_end()
             if not await end_session(running.process, TERMINATE_S):
                 raise EngineFault("its processes do not end, not even by SIGKILL: see `ps -ef`")
         self._ready_since = None
         self.figures = Figures(0, 0, None)
-        self._memory.set_running(None)
-        self._memory.set_draining(self.desired.drained)
+        self._note(None)
 
     async def _let_calls_end(self) -> None:
-        with contextlib.suppress(TimeoutError, EngineSilent):
+        """By what the journal says, which an engine that the daemon has just adopted has as well."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._grace_s):
-                while self.figures.running_calls + self.figures.waiting_calls:
+                while calls := self.open_calls():
+                    noun = "call has" if calls == 1 else "calls have"
+                    words = f"ending the engine once {calls} running {noun} ended"
+                    if words != self.status.detail:
+                        self._tell(agent_pb2.ENGINE_PHASE_STOPPING, words)
                     await asyncio.sleep(LOOK_S)
-                    await self.measure()
+
+    def _note(self, running: RunningEngine | None) -> None:
+        self._memory.set_running(running)
+        self._running = running
+        self._set_gate()
+
+    def _set_gate(self) -> None:
+        """An engine whose model is not wanted any more takes no new call until it is ended."""
+        wanted = (self.desired.model_id, self.desired.digest)
+        leaves = self._running is not None and (self._running.model_id, self._running.digest) != wanted
+        self._memory.set_draining(self.desired.drained or leaves)
 
     async def _watch(self, running: RunningEngine, model: catalogue_pb2.Model) -> None:
         """Until something else is asked for. Raises EngineFault when the engine goes down or falls silent."""

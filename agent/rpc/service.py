@@ -83,6 +83,12 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         await self._engine.resume()
         return agent_pb2.ResumeResponse()
 
+    async def SetPoolWork(  # noqa: N802
+        self, request: agent_pb2.SetPoolWorkRequest, context: Context
+    ) -> agent_pb2.SetPoolWorkResponse:
+        await self._engine.refuse_pool(request.refused)
+        return agent_pb2.SetPoolWorkResponse()
+
     async def StreamReceipts(  # type: ignore[override] # noqa: N802
         self, request_iterator: AsyncIterator[agent_pb2.StreamReceiptsRequest], context: Context
     ) -> None:

@@ -86,9 +86,13 @@ class AgentSummary(Response):
     health: str
     engine: EngineResponse | None
     desired_model_id: str | None
+    # How far a change of its model is that running calls are waited for; None: there is none.
+    progress: str | None
     # Wanted of it: no new call at all; no new call of a pool.
     drained: bool
     pool_paused: bool
+    # Its owner's limit that forbids pool work now, in words; None: none does.
+    pool_closed: str | None
     # What is wrong, in words, by the part of the work that it stops.
     problems: dict[str, str]
 
@@ -192,8 +196,10 @@ def _summary(row: Agent, tenant_name: str, status: AgentStatus | None) -> dict[s
         "health": status.health.health if status else Health.UNKNOWN,
         "engine": engine,
         "desired_model_id": status.desired_model_id if status else None,
+        "progress": status.progress if status else None,
         "drained": row.drained,
         "pool_paused": row.pool_paused,
+        "pool_closed": status.pool_closed.words if status and status.pool_closed else None,
         "problems": dict(status.problems) if status else {},
     }
 

@@ -15,7 +15,7 @@ from control_plane.access import OPERATOR, find_tenant
 from control_plane.api.agent_schemas import AgentDetail, AgentSummary
 from control_plane.api.queries import find_agent, list_agents
 from control_plane.api.schemas import DeployRequest, InviteRequest, InviteResponse
-from control_plane.fleet import AgentStatus
+from control_plane.fleet import AgentStatus, PoolLimits
 from control_plane.fleet.telemetry import Reliability, read_reliability
 from control_plane.identifiers import AgentId, TenantId
 from control_plane.install import Installation
@@ -38,6 +38,10 @@ class Fleet(Protocol):
     async def set_drained(self, agent_id: AgentId, actor: str, *, drained: bool) -> None: ...
 
     async def set_pool_paused(self, agent_id: AgentId, actor: str, *, paused: bool) -> None: ...
+
+    async def set_pool_limits(
+        self, agent_id: AgentId, change: Callable[[PoolLimits], PoolLimits], actor: str
+    ) -> PoolLimits: ...
 
 
 def agent_routes(

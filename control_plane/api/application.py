@@ -26,6 +26,7 @@ from control_plane.api.metrics import metrics_routes
 from control_plane.api.models import model_routes
 from control_plane.api.offers import offer_routes
 from control_plane.api.pins import pin_routes
+from control_plane.api.pool_limits import pool_limit_routes
 from control_plane.api.providers import provider_routes
 from control_plane.api.telemetry import telemetry_routes
 from control_plane.api.usage import usage_routes
@@ -87,6 +88,7 @@ def build_api(parts: ApiParts) -> Application:
         fleet_routes(parts.store, parts.fleet, parts.installation),
         model_routes(parts.catalogue),
         offer_routes(parts.store, parts.fleet, parts.catalogue, parts.card_classes),
+        pool_limit_routes(parts.store, parts.fleet),
         telemetry_routes(parts.store, parts.telemetry),
         diagnostic_routes(parts.store, parts.diagnostics),
         load_test_routes(parts.store, parts.load_tests, Change(parts.store, parts.refresh_measured)),

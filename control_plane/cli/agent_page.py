@@ -27,7 +27,7 @@ def print_agent(agent: dict[str, Any]) -> None:
             ("host", _host(host) if host else None),
             ("health of cards", agent["health"]),
             ("drained", "yes: it takes no new calls" if agent["drained"] else None),
-            ("pool work", "paused: own calls only" if agent["pool_paused"] else None),
+            ("pool work", "paused: own calls only" if agent["pool_paused"] else agent["pool_closed"]),
             ("last 30 days", _reliability(agent["reliability"])),
             *[(f"problem: {part}", words) for part, words in agent["problems"].items()],
         ]
@@ -55,7 +55,7 @@ def _print_findings(agent: dict[str, Any]) -> None:
 def _print_engine(agent: dict[str, Any]) -> None:
     engine = agent["engine"]
     print()
-    print_pairs([("wanted model", agent["desired_model_id"] or "none")])
+    print_pairs([("wanted model", agent["desired_model_id"] or "none"), ("progress", agent["progress"])])
     if engine is None:
         print_pairs([("engine", "not known")])
         return

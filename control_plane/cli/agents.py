@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from control_plane.cli import limits
 from control_plane.cli.agent_page import print_agent
 from control_plane.cli.agent_watch import is_reached, watch_line, watched
 from control_plane.cli.arguments import AgentArgument
@@ -31,6 +32,7 @@ LOOK_EVERY_S = 1.0
 UPGRADE_COMMAND = "sudo /opt/daalu-agent/install.sh"
 
 app = typer.Typer(help="GPU hosts and the daemons on them.", no_args_is_help=True)
+app.add_typer(limits.app, name="limits")
 
 
 @app.command()

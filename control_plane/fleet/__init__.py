@@ -13,6 +13,9 @@ from control_plane.fleet.health import AgentHealth, Finding
 from control_plane.fleet.health_rules import RULES, Health, Rule
 from control_plane.fleet.offers import Offer, identity_of, offers
 from control_plane.fleet.orders import revoke, revoke_agent, rotate_ticket_key, want_model
+from control_plane.fleet.pool_hours import Window
+from control_plane.fleet.pool_limits import Closed, LimitKind, PoolLimits
+from control_plane.fleet.queries import pool_limits_of
 from control_plane.fleet.status import AgentStatus
 from control_plane.fleet.tickets import TicketClaims, TicketKey, sign_ticket
 from control_plane.fleet.view import AgentView, EngineView, FleetView, Liveness
@@ -23,19 +26,24 @@ __all__ = [
     "AgentStatus",
     "AgentView",
     "CertificateAuthority",
+    "Closed",
     "EngineView",
     "Finding",
     "Fleet",
     "FleetView",
     "Health",
+    "LimitKind",
     "Liveness",
     "NotConnected",
     "Offer",
+    "PoolLimits",
     "Rule",
     "TicketClaims",
     "TicketKey",
+    "Window",
     "identity_of",
     "offers",
+    "pool_limits_of",
     "revoke",
     "revoke_agent",
     "rotate_ticket_key",

@@ -16,7 +16,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from control_plane.catalogue import Catalogue
 from control_plane.fleet import deployment, draining
 from control_plane.fleet.backoff import Backoff
-from control_plane.fleet.deployment import Deploy, Nothing, Order, Reference, Situation, Stop
+from control_plane.fleet.deployment import (
+    DRAIN_LIMIT_S,
+    Deploy,
+    Empty,
+    Nothing,
+    Order,
+    Reference,
+    Situation,
+    Stop,
+)
 from control_plane.fleet.dial import CertificateAuthority, Dialler, in_words
 from control_plane.fleet.liveness import SUSPECT_AFTER_S
 from control_plane.fleet.probe import ProbeFailed, probe
@@ -71,6 +80,8 @@ class Parts:
     ticket_secret: bytes
     # Bounds how many agents are being connected to at once.
     connecting: asyncio.Semaphore
+    # How long a model that is to go waits for its calls.
+    drain_limit_s: float = DRAIN_LIMIT_S
 
 
 class Conversation:
@@ -95,6 +106,7 @@ class Conversation:
                 tasks.create_task(self._repeat("receipts", self._receipts)),
                 tasks.create_task(self._repeat("deployment", self._deployment)),
                 tasks.create_task(self._repeat("draining", self._draining)),
+                tasks.create_task(self._repeat("pool work", self._pool_work)),
                 tasks.create_task(self._repeat("renewal", self._renewal)),
                 tasks.create_task(self._repeat("ticket keys", self._ticket_keys)),
             ]
@@ -197,13 +209,24 @@ class Conversation:
             self._state.drain_news.clear()
             if self._state.sample is not None:
                 phase = self._state.sample.engine.phase
-                match draining.ask(phase, drained=self._state.facts.drained):
+                match draining.ask(phase, drained=self._state.drained):
                     case draining.Ask.DRAIN:
                         await self._stub.Drain(agent_pb2.DrainRequest(), timeout=CALL_TIMEOUT_S)
                     case draining.Ask.RESUME:
                         await self._stub.Resume(agent_pb2.ResumeRequest(), timeout=CALL_TIMEOUT_S)
                 self._state.problem("draining", None)
             await self._state.drain_news.wait()
+
+    async def _pool_work(self) -> None:
+        """Keeps the gate's switch as it is wanted, whatever the engine does."""
+        while True:
+            self._state.pool_news.clear()
+            sample, refused = self._state.sample, self._state.pool_refused
+            if sample is not None and sample.engine.pool_refused != refused:
+                request = agent_pb2.SetPoolWorkRequest(refused=refused)
+                await self._stub.SetPoolWork(request, timeout=CALL_TIMEOUT_S)
+            self._state.problem("pool work", None)
+            await self._state.pool_news.wait()
 
     def _situation(self) -> Situation | None:
         state = self._state
@@ -213,14 +236,26 @@ class Conversation:
         entry = self._parts.catalogue.get(desired.model_id) if desired.model_id else None
         reference = Reference(entry.model.model_id, entry.digest) if entry else None
         order = Order(desired, reference, state.sample.daemon_started_unix_ms)
-        return Situation(order, state.sample.engine, state.agent_catalogue(), state.asked)
+        return Situation(
+            order,
+            state.sample.engine,
+            state.agent_catalogue(),
+            state.asked,
+            state.emptying_since_s,
+            self._parts.drain_limit_s,
+        )
 
     async def _take(self, situation: Situation) -> None:
         state, now_s = self._state, time.monotonic()
         step = deployment.decide(situation, now_s)
         if isinstance(step, Nothing):
+            state.emptied()
             state.problem("deployment", step.problem)
             return
+        if isinstance(step, Empty):
+            state.emptying(deployment.progress(situation), now_s)
+            return
+        self._tell_lost_calls(situation)
         state.asked = deployment.after_asking(situation.order, state.asked, now_s)
         match step:
             case Stop():
@@ -230,6 +265,13 @@ class Conversation:
                 pause_s = max(state.asked.not_before_s, time.monotonic() + SETTLE_S)
                 state.asked = replace(state.asked, not_before_s=pause_s, failure=failure)
                 state.problem("deployment", failure)
+
+    def _tell_lost_calls(self, situation: Situation) -> None:
+        calls = deployment.calls_on(situation.engine) if deployment.is_serving(situation.engine) else 0
+        if calls:
+            limit_s = self._parts.drain_limit_s
+            words = f"{calls} calls had not ended after {limit_s:.0f} s (drain_limit_s) and are cut off"
+            self._state.problem("deployment", words)
 
     async def _deploy(self, reference: Reference) -> str | None:
         """Follows a deployment until it ends or something else is wanted; returns a final failure's words."""

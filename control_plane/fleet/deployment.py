@@ -9,6 +9,9 @@ from control_plane.fleet.facts import Desired
 
 RETRY_FIRST_S = 2.0
 RETRY_CAP_S = 60.0
+# How long a model that is to go waits for its calls unless the configuration says otherwise: as long as any
+# call may take.
+DRAIN_LIMIT_S = 7_200.0
 
 _BUSY = frozenset(
     {
@@ -67,7 +70,14 @@ class Nothing:
     problem: str | None = None
 
 
-Step = Deploy | Stop | Nothing
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """Take no new call, and look again: the engine goes once the calls on it have ended."""
+
+    calls: int
+
+
+Step = Deploy | Stop | Nothing | Empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,9 @@ class Situation:
     engine: agent_pb2.EngineSample
     agent_catalogue: Collection[Reference]
     asked: Asked | None
+    # Since when the engine takes no call because another model is wanted; None: it does.
+    emptying_since_s: float | None = None
+    drain_limit_s: float = DRAIN_LIMIT_S
 
 
 def decide(situation: Situation, now_s: float) -> Step:
@@ -86,7 +99,7 @@ def decide(situation: Situation, now_s: float) -> Step:
     if asked is not None and now_s < asked.not_before_s:
         return Nothing(asked.failure)
     if order.desired.model_id is None:
-        return Stop() if _has_model(engine) else Nothing()
+        return _once_empty(Stop(), situation, now_s) if _has_model(engine) else Nothing()
     problem = _disagreement(order, situation.agent_catalogue)
     if problem is not None:
         return Nothing(problem)
@@ -99,7 +112,35 @@ def decide(situation: Situation, now_s: float) -> Step:
         return Nothing(asked.failure)
     if asked is not None and serves and engine.phase == agent_pb2.ENGINE_PHASE_FAILED:
         return Nothing(engine.detail or "the engine failed; the agent's engine.log says why")
-    return Deploy(order.reference)
+    return _once_empty(Deploy(order.reference), situation, now_s)
+
+
+def calls_on(engine: agent_pb2.EngineSample) -> int:
+    """Calls that would be lost with the engine; of an agent that does not count them itself, its engine's."""
+    return max(engine.open_calls, engine.running_calls + engine.waiting_calls)
+
+
+def is_serving(engine: agent_pb2.EngineSample) -> bool:
+    """Whether there may be calls on it that end by themselves."""
+    return engine.phase in (agent_pb2.ENGINE_PHASE_READY, agent_pb2.ENGINE_PHASE_DRAINING)
+
+
+def progress(situation: Situation) -> str:
+    """How far the change is that calls are waited for, in words."""
+    calls, next_model = calls_on(situation.engine), situation.order.desired.model_id
+    then = f"{next_model} is deployed" if next_model else "the engine is stopped"
+    return f"draining, {calls} {'call' if calls == 1 else 'calls'} running; then {then}"
+
+
+def _once_empty(step: Deploy | Stop, situation: Situation, now_s: float) -> Step:
+    """First no new call, as the agent itself confirms, then none at all; or the limit."""
+    engine, since_s = situation.engine, situation.emptying_since_s
+    if not is_serving(engine) or (since_s is not None and now_s - since_s >= situation.drain_limit_s):
+        return step
+    calls = calls_on(engine)
+    if engine.phase == agent_pb2.ENGINE_PHASE_DRAINING and not calls:
+        return step
+    return Empty(calls)
 
 
 def after_asking(order: Order, asked: Asked | None, now_s: float) -> Asked:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from control_plane.fleet.pool_limits import NO_LIMITS, PoolLimits
 from control_plane.identifiers import AgentId, TenantId
 from control_plane.store.tables import Connection
 
@@ -34,6 +35,8 @@ class AgentFacts:
     # Wishes that hold until they are taken back: no new call at all; no new call of a pool.
     drained: bool = False
     pool_paused: bool = False
+    # What its owner allows of pool work.
+    pool_limits: PoolLimits = NO_LIMITS
 
     @property
     def rpc_target(self) -> str:

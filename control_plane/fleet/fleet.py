@@ -13,10 +13,12 @@ from control_plane.access import Invalid, Unknown
 from control_plane.catalogue import CardClass, CardClasses, Catalogue
 from control_plane.fleet import orders
 from control_plane.fleet.conversation import CALL_TIMEOUT_S, Parts, stub_of
+from control_plane.fleet.deployment import DRAIN_LIMIT_S
 from control_plane.fleet.dial import CertificateAuthority, Dialler
 from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.link import AgentLink
 from control_plane.fleet.offers import identity_of, refusal
+from control_plane.fleet.pool_limits import PoolLimits
 from control_plane.fleet.probe import ProbeFailed, probe
 from control_plane.fleet.projection import engine_is_expected
 from control_plane.fleet.queries import enrolled_agents
@@ -63,12 +65,13 @@ class Fleet:
         card_classes: CardClasses | None = None,
         record: Record | None = None,
         orphaned_before_unix_ms: Callable[[], int] = lambda: 0,
+        drain_limit_s: float = DRAIN_LIMIT_S,
     ) -> None:
         """`allow_direct`: also dial agents without a tunnel, on loopback.
 
         `card_classes` say what a card's link can do; without them that is not judged. `record` is told of
         every sample and change. Calls that began before `orphaned_before_unix_ms` are served by no living
-        process.
+        process. A model that is to go waits up to `drain_limit_s` for its calls.
         """
         self._store = store
         self._catalogue = catalogue
@@ -87,6 +90,7 @@ class Fleet:
             catalogue=catalogue,
             ticket_secret=ticket_secret,
             connecting=asyncio.Semaphore(MAX_CONNECTING),
+            drain_limit_s=drain_limit_s,
         )
 
     @property
@@ -147,6 +151,17 @@ class Fleet:
         """Whether an agent takes no new call of a pool; its owner's own calls go on. As `set_drained`."""
         await self._store.write(
             lambda session: orders.set_pool_paused(session, agent_id=agent_id, paused=paused, actor=actor)
+        )
+
+    async def set_pool_limits(
+        self, agent_id: AgentId, change: Callable[[PoolLimits], PoolLimits], actor: str
+    ) -> PoolLimits:
+        """Changes what an owner allows of pool work; returns what holds then. As `set_drained`.
+
+        Raises Unknown, and Invalid: also for limits that cannot be kept, and then nothing has changed.
+        """
+        return await self._store.write(
+            lambda session: orders.set_pool_limits(session, agent_id=agent_id, change=change, actor=actor)
         )
 
     async def probe_engine(self, agent_id: AgentId) -> None:

@@ -33,6 +33,8 @@ class Measure(StrEnum):
     REMAPPED_ROWS = "remapped_rows"
     THERMAL_SLOWDOWN = "thermal_slowdown"
     POWER_BRAKE = "power_brake"
+    # Of no rule here: what an owner's limit looks at.
+    POWER = "power"
     PCIE_WIDTH = "pcie_width"
     PCIE_GENERATION = "pcie_generation"
     LOST = "lost"

@@ -1,8 +1,13 @@
 """What operators order of the fleet. Each is one transaction, audited, and announced to every process."""
 
+from collections.abc import Callable, Mapping
+
 from sqlmodel import Session
 
 from control_plane.access import Invalid, Unknown, audit
+from control_plane.fleet.pool_hours import zone_of
+from control_plane.fleet.pool_limits import PoolLimits
+from control_plane.fleet.queries import pool_limits_of
 from control_plane.store import Store, announce, unix_ms
 from control_plane.store.tables import Agent, ChangeKind, Deployment
 
@@ -67,9 +72,42 @@ def set_pool_paused(session: Session, *, agent_id: str, paused: bool, actor: str
         _note(session, agent, actor, "agent.pool_paused" if paused else "agent.pool_resumed")
 
 
-def _note(session: Session, agent: Agent, actor: str, action: str) -> None:
+def set_pool_limits(
+    session: Session, *, agent_id: str, change: Callable[[PoolLimits], PoolLimits], actor: str
+) -> PoolLimits:
+    """Changes what an owner allows of pool work; returns what holds then. No change is none in the audit.
+
+    `change` may raise ValueErrors of PoolLimits and Window. Raises Unknown, and Invalid for a revoked agent
+    and for limits that cannot be kept.
+    """
+    agent = _live_agent(session, agent_id)
+    before = pool_limits_of(agent)
+    try:
+        limits = change(before)
+        if limits.zone is not None and limits.zone != before.zone:
+            zone_of(limits.zone)
+    except ValueError as error:
+        raise Invalid(str(error)) from error
+    if limits != before:
+        hours = list(map(str, limits.hours))
+        agent.pool_hours, agent.pool_zone = "\n".join(hours) or None, limits.zone
+        agent.pool_max_celsius, agent.pool_max_watts = limits.max_celsius, limits.max_watts
+        action = "agent.pool_limits_set" if limits else "agent.pool_limits_cleared"
+        detail = {
+            "hours": hours,
+            "zone": limits.zone,
+            "max_celsius": limits.max_celsius,
+            "max_watts": limits.max_watts,
+        }
+        _note(session, agent, actor, action, detail)
+    return limits
+
+
+def _note(
+    session: Session, agent: Agent, actor: str, action: str, detail: Mapping[str, object] | None = None
+) -> None:
     session.add(agent)
-    audit(session, actor=actor, action=action, subject=agent.id, tenant_id=agent.tenant_id)
+    audit(session, actor=actor, action=action, subject=agent.id, tenant_id=agent.tenant_id, detail=detail)
     announce(session, ChangeKind.AGENT, agent.id)
 
 

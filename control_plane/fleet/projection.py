@@ -4,6 +4,7 @@ from daalu_wire.v1 import agent_pb2
 
 from control_plane.fleet.facts import AgentFacts
 from control_plane.fleet.health_rules import Health
+from control_plane.fleet.pool_limits import Closed
 from control_plane.fleet.view import AgentView, EngineView, Liveness
 
 # An agent's own words are shown to operators and sit in memory for each agent.
@@ -15,6 +16,9 @@ def agent_view(
     liveness: Liveness,
     sample: agent_pb2.TelemetrySample | None,
     health: Health = Health.UNKNOWN,
+    *,
+    drained: bool = False,
+    pool_closed: Closed | None = None,
 ) -> AgentView:
     return AgentView(
         agent_id=facts.agent_id,
@@ -26,8 +30,9 @@ def agent_view(
         engine=_engine_view(sample.engine) if sample is not None else None,
         simulated=sample is not None and _simulated(sample),
         health=health,
-        drained=facts.drained,
+        drained=drained or facts.drained,
         pool_paused=facts.pool_paused,
+        pool_closed=pool_closed,
     )
 
 

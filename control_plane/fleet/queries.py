@@ -5,6 +5,8 @@ from collections.abc import Collection
 from sqlmodel import Session, col, select
 
 from control_plane.fleet.facts import LOOPBACK, AgentFacts, Desired
+from control_plane.fleet.pool_hours import Window
+from control_plane.fleet.pool_limits import PoolLimits
 from control_plane.identifiers import AgentId, TenantId
 from control_plane.store.tables import Agent, Connection, Deployment
 
@@ -49,4 +51,14 @@ def _facts(agent: Agent, deployment: Deployment | None) -> AgentFacts:
         else Desired(None, 0),
         drained=agent.drained,
         pool_paused=agent.pool_paused,
+        pool_limits=pool_limits_of(agent),
+    )
+
+
+def pool_limits_of(agent: Agent) -> PoolLimits:
+    return PoolLimits(
+        hours=tuple(Window.parse(line) for line in (agent.pool_hours or "").splitlines()),
+        zone=agent.pool_zone,
+        max_celsius=agent.pool_max_celsius,
+        max_watts=agent.pool_max_watts,
     )

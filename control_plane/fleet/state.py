@@ -3,18 +3,22 @@
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 
 from daalu_wire.v1 import agent_pb2
 
-from control_plane.fleet import liveness
+from control_plane.fleet import deployment, liveness
 from control_plane.fleet.deployment import Asked, Reference
 from control_plane.fleet.facts import AgentFacts
-from control_plane.fleet.health import AgentHealth, observe
+from control_plane.fleet.health import AgentHealth, findings_in_words, observe
 from control_plane.fleet.health_measures import Recognise
+from control_plane.fleet.health_rules import Health
 from control_plane.fleet.liveness import Contact
+from control_plane.fleet.pool_limits import Closed, LimitsState, closed
+from control_plane.fleet.pool_limits import observe as observe_limits
 from control_plane.fleet.projection import MAX_DETAIL_CHARACTERS, agent_view
 from control_plane.fleet.record import NoRecord, Record
 from control_plane.fleet.status import AgentStatus
@@ -45,6 +49,11 @@ class AgentState:
         self.sample: agent_pb2.TelemetrySample | None = None
         self.inventory: agent_pb2.GetInventoryResponse | None = None
         self.asked: Asked | None = None
+        # Since when it takes no call because another model is wanted (monotonic seconds), and how far that
+        # is, in words. None: it does.
+        self.emptying_since_s: float | None = None
+        self._progress: str | None = None
+        self._leaving = agent_pb2.CatalogueReference()
         # The generation of ticket keys that the agent is known to accept; 0: none was installed yet.
         self.installed_generation = 0
         # No renewal is begun before (monotonic seconds).
@@ -55,9 +64,13 @@ class AgentState:
         self.news = asyncio.Event()
         # As `news`, for whoever compares whether it is drained: each waiter clears its own.
         self.drain_news = asyncio.Event()
+        self.pool_news = asyncio.Event()
         # Set when the store's row changed.
         self.facts_changed = asyncio.Event()
         self.health = AgentHealth()
+        # Its owner's limit that forbids pool work now; None: none does.
+        self.pool_closed: Closed | None = None
+        self._limits = LimitsState()
         self._recognise = recognise
         self._heard_unix_ms: int | None = None
         self._clock_offset_ms: int | None = None
@@ -80,10 +93,15 @@ class AgentState:
     def update(self, facts: AgentFacts) -> None:
         """The store's row, read again."""
         if facts != self.facts:
-            self.facts = facts
+            before, self.facts = self.facts, facts
+            if facts.pool_limits != before.pool_limits:
+                # In force with what is known now: what another limit saw says nothing of this one.
+                self._limits = LimitsState()
+                self._look_at_limits((time.monotonic(), unix_ms()))
             self.facts_changed.set()
             self.news.set()
             self.drain_news.set()
+            self.pool_news.set()
             self._tell()
 
     def hear(self, sample: agent_pb2.TelemetrySample, now_s: float) -> None:
@@ -91,16 +109,49 @@ class AgentState:
         self._heard_unix_ms = unix_ms()
         self._clock_offset_ms = sample.sampled_unix_ms - self._heard_unix_ms
         self._problems.pop("connection", None)
+        if not deployment.is_serving(sample.engine) or sample.engine.model != self._leaving:
+            # Not before: the last sample of an engine that is gone would have the next one resumed.
+            self.emptied()
         self._observe(sample, (now_s, self._heard_unix_ms))
+        self._look_at_limits((now_s, self._heard_unix_ms))
         self._move(liveness.sampled(self.contact, now_s))
         if not self._closed:
             self._record.sampled(self.facts, sample, self._heard_unix_ms)
         self.news.set()
         self.drain_news.set()
+        self.pool_news.set()
 
     def probed(self, now_s: float) -> None:
         self._problems.pop("probe", None)
         self._move(liveness.probed(self.contact, now_s))
+
+    def emptying(self, progress: str, now_s: float) -> None:
+        """The engine is to go, and its calls are waited for: no new one is routed to it."""
+        self._progress = progress
+        if self.emptying_since_s is None:
+            self.emptying_since_s = now_s
+            if self.sample is not None:
+                self._leaving = self.sample.engine.model
+            self.drain_news.set()
+            self._tell()
+
+    def emptied(self) -> None:
+        """There is nothing to wait for any more."""
+        if self.emptying_since_s is not None:
+            self.emptying_since_s = self._progress = None
+            self.drain_news.set()
+            self._tell()
+
+    @property
+    def drained(self) -> bool:
+        """Whether it is to take no new call."""
+        return self.facts.drained or self.emptying_since_s is not None
+
+    @property
+    def pool_refused(self) -> bool:
+        """Whether it is to take no new call of a pool: its owner's wish or limit, or a critical card."""
+        critical = self.health.health is Health.CRITICAL
+        return self.facts.pool_paused or self.pool_closed is not None or critical
 
     def tick(self, now_s: float) -> None:
         self._move(liveness.at(self.contact, now_s))
@@ -123,7 +174,14 @@ class AgentState:
         )
 
     def view(self) -> AgentView:
-        return agent_view(self.facts, self.contact.liveness, self.sample, self.health.health)
+        return agent_view(
+            self.facts,
+            self.contact.liveness,
+            self.sample,
+            self.health.health,
+            drained=self.drained,
+            pool_closed=self.pool_closed,
+        )
 
     def status(self) -> AgentStatus:
         return AgentStatus(
@@ -135,6 +193,8 @@ class AgentState:
             certificate_expires_unix_ms=self.facts.certificate_expires_unix_ms,
             clock_offset_ms=self._clock_offset_ms,
             desired_model_id=self.facts.desired.model_id,
+            progress=self._progress,
+            pool_closed=self.pool_closed,
             problems=MappingProxyType(dict(self._problems)),
             health=self.health,
         )
@@ -143,12 +203,21 @@ class AgentState:
         before = self.health.health
         self.health = observe(self.health, sample, self.inventory, self._recognise, now)
         if self.health.health is not before:
-            words = "; ".join(finding.evidence for finding in self.health.findings())
+            words = findings_in_words(self.health, sample)
             self._record.health_changed(self.facts, self.health.health, words, now[1])
             logger.info(
                 "cards of agent %s (%s): %s, was %s%s",
                 *(self.facts.name, self.agent_id, self.health.health, before, f": {words}" if words else ""),
             )
+
+    def _look_at_limits(self, now: tuple[float, int]) -> None:
+        limits = self.facts.pool_limits
+        if self.sample is not None:
+            self._limits = observe_limits(self._limits, limits, self.sample, now)
+        before, self.pool_closed = self.pool_closed, closed(limits, self._limits, now[1])
+        if self.pool_closed != before:
+            words = self.pool_closed.words if self.pool_closed else "its owner's limits allow it again"
+            logger.info("pool work on agent %s (%s): %s", self.facts.name, self.agent_id, words)
 
     def _move(self, contact: Contact) -> None:
         before, self.contact = self.contact.liveness, contact

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from daalu_wire.v1 import agent_pb2
 
 from control_plane.fleet.health import AgentHealth
+from control_plane.fleet.pool_limits import Closed
 from control_plane.fleet.view import Liveness
 from control_plane.identifiers import AgentId
 
@@ -29,3 +30,7 @@ class AgentStatus:
     problems: Mapping[str, str]
     # How well its cards are, as of the last sample.
     health: AgentHealth = field(default_factory=AgentHealth)
+    # How far a change of its model is that running calls are waited for, in words; None: there is none.
+    progress: str | None = None
+    # Its owner's limit that forbids pool work now.
+    pool_closed: Closed | None = None

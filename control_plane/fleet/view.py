@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from control_plane.fleet.health_rules import Health
+from control_plane.fleet.pool_limits import Closed
 from control_plane.identifiers import AgentId, TenantId
 
 
@@ -49,6 +50,8 @@ class AgentView:
     # What is wanted of it, in force here before the agent has heard of it.
     drained: bool = False
     pool_paused: bool = False
+    # Its owner's limit that forbids pool work now.
+    pool_closed: Closed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from control_plane.gateway.request import InferenceRequest
 # not accepted, a model that is no longer there, no room.
 _OUR_FAULT = frozenset({401, 403, 404, 405, 408, 421, 425, 429})
 # What a gate that lets nothing more in says with 503: backpressure, and no fault.
-_NOT_NOW = frozenset({"no_capacity", "draining", "busy", "journal_unwritable"})
+_NOT_NOW = frozenset({"no_capacity", "draining", "pool_refused", "busy", "journal_unwritable"})
 
 
 # Of an engine's own words that are kept.

@@ -27,6 +27,9 @@ class Reason(StrEnum):
     QUEUE_FULL = "queue_full"
     UNHEALTHY = "unhealthy"
     POOL_PAUSED = "pool_paused"
+    # By its owner's limits on pool work.
+    OUTSIDE_POOL_HOURS = "outside_pool_hours"
+    OVER_POOL_LIMIT = "over_pool_limit"
     BREAKER_OPEN = "breaker_open"
     NOT_TEXT = "not_text"
     # Of a pool's cards.

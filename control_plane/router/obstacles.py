@@ -1,6 +1,6 @@
 """What is in the way of a call at one card. Pure."""
 
-from control_plane.fleet import AgentView, EngineView, Health, Liveness
+from control_plane.fleet import AgentView, EngineView, Health, LimitKind, Liveness
 from control_plane.fleet.load_test import MeasuredLimit
 from control_plane.router.candidates import Reason
 from control_plane.router.facts import CallFacts, World
@@ -91,6 +91,9 @@ def unhealthy(agent: AgentView) -> Obstacle | None:
             Reason.POOL_PAUSED,
             "pool work on it is paused; `daalu agents resume-pool` ends that",
         )
+    if agent.pool_closed is not None:
+        hours = agent.pool_closed.kind is LimitKind.HOURS
+        return Reason.OUTSIDE_POOL_HOURS if hours else Reason.OVER_POOL_LIMIT, agent.pool_closed.words
     if agent.health is not Health.CRITICAL:
         return None
     return Reason.UNHEALTHY, "a card of it is in a critical state; `daalu agents show` says which and why"

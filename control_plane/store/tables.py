@@ -191,6 +191,12 @@ class Agent(SQLModel, table=True):
     # Wishes that hold until they are taken back: no new call at all; no new call of a pool.
     drained: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     pool_paused: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    # What its owner allows of pool work: windows of the week, one a line, by the clock of an IANA zone, and
+    # the most that a card may have. None: no limit.
+    pool_hours: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    pool_zone: str | None = None
+    pool_max_celsius: int | None = None
+    pool_max_watts: int | None = None
     agent_version: str
     created_unix_ms: int = Field(sa_column=ms())
     revoked_unix_ms: int | None = Field(default=None, sa_column=ms(nullable=True))

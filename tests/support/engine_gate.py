@@ -33,6 +33,7 @@ def write_gate_config(directory: Path, *, running_max: int = 16, pool_reserve: i
         "journal": str(directory / "journal"),
         "ticket_keys": str(directory / "ticket-keys.json"),
         "draining": str(directory / "draining"),
+        "pool_refused": str(directory / "pool-refused"),
         "max_running_calls": running_max,
         "pool_reserve": pool_reserve,
     }

@@ -167,6 +167,13 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
         self.behaviour.engine.phase = agent_pb2.ENGINE_PHASE_READY
         return agent_pb2.ResumeResponse()
 
+    async def SetPoolWork(  # noqa: N802
+        self, request: agent_pb2.SetPoolWorkRequest, context: Context
+    ) -> agent_pb2.SetPoolWorkResponse:
+        self.calls.append("SetPoolWork")
+        self.behaviour.engine.pool_refused = request.refused
+        return agent_pb2.SetPoolWorkResponse()
+
     async def InstallTicketKeys(  # noqa: N802
         self, request: agent_pb2.InstallTicketKeysRequest, context: Context
     ) -> agent_pb2.InstallTicketKeysResponse:

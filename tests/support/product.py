@@ -97,6 +97,12 @@ class ControlPlane:
         self.serve.start()
         self.serve.wait_until(self._answers, "the control plane answers", timeout_s=START_TIMEOUT_S)
 
+    def crash(self) -> None:
+        """`daalu serve` is killed with -9 and started again."""
+        self.serve.kill()
+        self.serve.start()
+        self.serve.wait_until(self._answers, "the control plane answers", timeout_s=START_TIMEOUT_S)
+
     def stop(self) -> None:
         self.serve.stop()
         self.hub.stop()

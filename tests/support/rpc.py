@@ -69,6 +69,7 @@ class ScriptedEngine:
         self.deployed: list[str] = []
         self.grace_ms: int | None = None
         self.drained = False
+        self.pool_refused = False
         self.keys: dict[int, bytes] = {}
         self.acknowledged = 0
         self.journal: list[agent_pb2.Receipt] = []
@@ -93,6 +94,9 @@ class ScriptedEngine:
 
     async def resume(self) -> None:
         self.drained = False
+
+    async def refuse_pool(self, refused: bool) -> None:
+        self.pool_refused = refused
 
     def sample(self) -> agent_pb2.EngineSample:
         return agent_pb2.EngineSample(phase=agent_pb2.ENGINE_PHASE_READY, running_calls=2)

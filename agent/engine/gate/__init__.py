@@ -6,7 +6,7 @@ no defence against the host itself. A *ticket* is the control plane's leave for 
 *admission* is an attempt that was let in; a *receipt* says what came of it, in the *journal*.
 """
 
-from .journal import FLOOR, Journal, read_segment
+from .journal import FLOOR, TIERS_WITH_RECEIPTS, Journal, read_segment
 from .middleware import Gate
 from .ticket import LOCAL_KEY_ID, Refused, Ticket, TicketKeys, read_ticket, sign_ticket
 from .usage import Answer, UsageMeter
@@ -14,6 +14,7 @@ from .usage import Answer, UsageMeter
 __all__ = [
     "FLOOR",
     "LOCAL_KEY_ID",
+    "TIERS_WITH_RECEIPTS",
     "Answer",
     "Gate",
     "Journal",

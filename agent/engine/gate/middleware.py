@@ -1,8 +1,9 @@
 """The middleware: decides about each request, and writes down those it lets in.
 
 `DAALU_GATE_CONFIG` names a JSON file: `served_name`, `journal` (a directory), `ticket_keys` (a file),
-`draining` (a file: while it exists no call is admitted), `max_running_calls` and `pool_reserve` (calls kept
-free for the owner). A gate that cannot read it does not start, and neither does the engine then.
+`draining` and `pool_refused` (files: while they exist no call is admitted, or none of a pool),
+`max_running_calls` and `pool_reserve` (calls kept free for the owner). A gate that cannot read it does not
+start, and neither does the engine then.
 """
 
 import collections
@@ -52,7 +53,7 @@ class Gate:
         config = json.loads(Path(os.environ["DAALU_GATE_CONFIG"]).read_bytes())
         self._app = app
         self._served_name = str(config["served_name"])
-        self._draining = str(config["draining"])
+        self._draining, self._pool_refused = str(config["draining"]), str(config["pool_refused"])
         self._running_max, self._reserve = int(config["max_running_calls"]), int(config["pool_reserve"])
         self._keys = TicketKeys(Path(config["ticket_keys"]))
         self._journal = Journal(Path(config["journal"]), time.time())
@@ -107,6 +108,8 @@ class Gate:
             return admission
         if ticket.tier in TIERS_WITH_RECEIPTS and os.path.exists(self._draining):  # noqa: PTH110 (per call)
             raise Refused(503, "draining", "this engine takes no new calls")
+        if ticket.tier == "pool" and os.path.exists(self._pool_refused):  # noqa: PTH110 (per call)
+            raise Refused(503, "pool_refused", "this engine takes no calls of pools now")
         if ticket.tier == "pool" and not pool_capacity_left(
             self.running["own"], self.running["pool"], self._running_max, self._reserve
         ):

@@ -704,6 +704,8 @@ class EngineSample(_message.Message):
     PROGRESS_PERCENT_FIELD_NUMBER: _builtins.int
     RESTARTS_COUNT_FIELD_NUMBER: _builtins.int
     MAX_RUNNING_CALLS_FIELD_NUMBER: _builtins.int
+    OPEN_CALLS_FIELD_NUMBER: _builtins.int
+    POOL_REFUSED_FIELD_NUMBER: _builtins.int
     phase: Global___EnginePhase.ValueType
     served_name: _builtins.str
     context_tokens: _builtins.int
@@ -717,6 +719,10 @@ class EngineSample(_message.Message):
     restarts_count: _builtins.int
     max_running_calls: _builtins.int
     """Calls that the engine works on at once, from its launch arguments."""
+    open_calls: _builtins.int
+    """Calls, the owner's and pools', that the gate let in and whose end it has not seen."""
+    pool_refused: _builtins.bool
+    """The gate turns calls of pools away."""
     @_builtins.property
     def model(self) -> Global___CatalogueReference: ...
     @_builtins.property
@@ -737,10 +743,12 @@ class EngineSample(_message.Message):
         progress_percent: _builtins.int = ...,
         restarts_count: _builtins.int = ...,
         max_running_calls: _builtins.int = ...,
+        open_calls: _builtins.int = ...,
+        pool_refused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["kv_cache_percent", b"kv_cache_percent", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "detail", b"detail", "kv_cache_percent", b"kv_cache_percent", "max_running_calls", b"max_running_calls", "model", b"model", "phase", b"phase", "progress_percent", b"progress_percent", "restarts_count", b"restarts_count", "running_calls", b"running_calls", "served_name", b"served_name", "waiting_calls", b"waiting_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "detail", b"detail", "kv_cache_percent", b"kv_cache_percent", "max_running_calls", b"max_running_calls", "model", b"model", "open_calls", b"open_calls", "phase", b"phase", "pool_refused", b"pool_refused", "progress_percent", b"progress_percent", "restarts_count", b"restarts_count", "running_calls", b"running_calls", "served_name", b"served_name", "waiting_calls", b"waiting_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -891,6 +899,40 @@ class ResumeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeResponse: _TypeAlias = ResumeResponse  # noqa: Y015
+
+@_typing.final
+class SetPoolWorkRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSED_FIELD_NUMBER: _builtins.int
+    refused: _builtins.bool
+    def __init__(
+        self,
+        *,
+        refused: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPoolWorkRequest: _TypeAlias = SetPoolWorkRequest  # noqa: Y015
+
+@_typing.final
+class SetPoolWorkResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPoolWorkResponse: _TypeAlias = SetPoolWorkResponse  # noqa: Y015
 
 @_typing.final
 class StreamReceiptsRequest(_message.Message):

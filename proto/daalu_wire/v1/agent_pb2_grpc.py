@@ -64,6 +64,11 @@ class AgentServiceStub:
                 request_serializer=daalu__wire_dot_v1_dot_agent__pb2.ResumeRequest.SerializeToString,
                 response_deserializer=daalu__wire_dot_v1_dot_agent__pb2.ResumeResponse.FromString,
                 _registered_method=True)
+        self.SetPoolWork = channel.unary_unary(
+                '/daalu_wire.v1.AgentService/SetPoolWork',
+                request_serializer=daalu__wire_dot_v1_dot_agent__pb2.SetPoolWorkRequest.SerializeToString,
+                response_deserializer=daalu__wire_dot_v1_dot_agent__pb2.SetPoolWorkResponse.FromString,
+                _registered_method=True)
         self.StreamReceipts = channel.stream_stream(
                 '/daalu_wire.v1.AgentService/StreamReceipts',
                 request_serializer=daalu__wire_dot_v1_dot_agent__pb2.StreamReceiptsRequest.SerializeToString,
@@ -127,6 +132,14 @@ class AgentServiceServicer:
 
     def Resume(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPoolWork(self, request, context):
+        """Whether the gate turns calls of pools away; its owner's own go on. Holds over restarts and deployments
+        until it is said otherwise.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -195,6 +208,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.Resume,
                     request_deserializer=daalu__wire_dot_v1_dot_agent__pb2.ResumeRequest.FromString,
                     response_serializer=daalu__wire_dot_v1_dot_agent__pb2.ResumeResponse.SerializeToString,
+            ),
+            'SetPoolWork': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPoolWork,
+                    request_deserializer=daalu__wire_dot_v1_dot_agent__pb2.SetPoolWorkRequest.FromString,
+                    response_serializer=daalu__wire_dot_v1_dot_agent__pb2.SetPoolWorkResponse.SerializeToString,
             ),
             'StreamReceipts': grpc.stream_stream_rpc_method_handler(
                     servicer.StreamReceipts,
@@ -379,6 +397,33 @@ class AgentService:
             '/daalu_wire.v1.AgentService/Resume',
             daalu__wire_dot_v1_dot_agent__pb2.ResumeRequest.SerializeToString,
             daalu__wire_dot_v1_dot_agent__pb2.ResumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPoolWork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/daalu_wire.v1.AgentService/SetPoolWork',
+            daalu__wire_dot_v1_dot_agent__pb2.SetPoolWorkRequest.SerializeToString,
+            daalu__wire_dot_v1_dot_agent__pb2.SetPoolWorkResponse.FromString,
             options,
             channel_credentials,
             insecure,

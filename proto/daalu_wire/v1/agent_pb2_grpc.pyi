@@ -50,6 +50,10 @@ class AgentServiceStub:
     Drain: _grpc.UnaryUnaryMultiCallable[_agent_pb2.DrainRequest, _agent_pb2.DrainResponse]
     """Takes the engine out of use for new calls while those in flight end, and back."""
     Resume: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ResumeRequest, _agent_pb2.ResumeResponse]
+    SetPoolWork: _grpc.UnaryUnaryMultiCallable[_agent_pb2.SetPoolWorkRequest, _agent_pb2.SetPoolWorkResponse]
+    """Whether the gate turns calls of pools away; its owner's own go on. Holds over restarts and deployments
+    until it is said otherwise.
+    """
     StreamReceipts: _grpc.StreamStreamMultiCallable[_agent_pb2.StreamReceiptsRequest, _agent_pb2.Receipt]
     """Receipts after a cursor, in order, then new ones as they come. The caller acknowledges on the same
     stream what it has stored; acknowledged receipts may be deleted by the agent.
@@ -82,6 +86,10 @@ class AgentServiceAsyncStub(AgentServiceStub):
     Drain: _aio.UnaryUnaryMultiCallable[_agent_pb2.DrainRequest, _agent_pb2.DrainResponse]  # type: ignore[assignment]
     """Takes the engine out of use for new calls while those in flight end, and back."""
     Resume: _aio.UnaryUnaryMultiCallable[_agent_pb2.ResumeRequest, _agent_pb2.ResumeResponse]  # type: ignore[assignment]
+    SetPoolWork: _aio.UnaryUnaryMultiCallable[_agent_pb2.SetPoolWorkRequest, _agent_pb2.SetPoolWorkResponse]  # type: ignore[assignment]
+    """Whether the gate turns calls of pools away; its owner's own go on. Holds over restarts and deployments
+    until it is said otherwise.
+    """
     StreamReceipts: _aio.StreamStreamMultiCallable[_agent_pb2.StreamReceiptsRequest, _agent_pb2.Receipt]  # type: ignore[assignment]
     """Receipts after a cursor, in order, then new ones as they come. The caller acknowledges on the same
     stream what it has stored; acknowledged receipts may be deleted by the agent.
@@ -147,6 +155,16 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_pb2.ResumeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.ResumeResponse, _abc.Awaitable[_agent_pb2.ResumeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SetPoolWork(
+        self,
+        request: _agent_pb2.SetPoolWorkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.SetPoolWorkResponse, _abc.Awaitable[_agent_pb2.SetPoolWorkResponse]]:
+        """Whether the gate turns calls of pools away; its owner's own go on. Holds over restarts and deployments
+        until it is said otherwise.
+        """
 
     @_abc_1.abstractmethod
     def StreamReceipts(

@@ -128,6 +128,14 @@ def test_an_interface_name_that_linux_would_refuse_is_refused(tmp_path: Path, na
         checked(replace(_settings(tmp_path), hub_interface=name))
 
 
+def test_how_long_calls_are_waited_for_is_kept_and_has_a_limit(tmp_path: Path) -> None:
+    settings = replace(_settings(tmp_path), drain_limit_s=60)
+    (tmp_path / "config.toml").write_text(settings_toml(settings))
+    assert load_settings(tmp_path).drain_limit_s == 60
+    with pytest.raises(InvalidSetting, match="drain_limit_s -1: 0 to 86400 seconds"):
+        checked(replace(settings, drain_limit_s=-1))
+
+
 def test_what_telemetry_may_take_is_kept_and_too_little_is_refused(tmp_path: Path) -> None:
     settings = replace(_settings(tmp_path), telemetry_mib=512)
     (tmp_path / "config.toml").write_text(settings_toml(settings))

@@ -40,7 +40,7 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     directory: Path = tmp_path_factory.mktemp("gate")
     (directory / "keys").write_text(json.dumps({"keys": [{"id": 2, "key": KEY.hex()}]}))
     config = {"served_name": "tiny", "max_running_calls": 4, "pool_reserve": 0}
-    config |= {name: str(directory / name) for name in ("journal", "draining")}
+    config |= {name: str(directory / name) for name in ("journal", "draining", "pool_refused")}
     (directory / "config.json").write_text(json.dumps(config | {"ticket_keys": str(directory / "keys")}))
     with pytest.MonkeyPatch.context() as patch, socket.socket() as listening:
         patch.setenv("DAALU_GATE_CONFIG", str(directory / "config.json"))

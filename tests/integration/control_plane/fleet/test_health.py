@@ -9,9 +9,12 @@ import pytest
 from daalu_wire.v1 import agent_pb2
 
 from control_plane.catalogue import Catalogue
+from control_plane.config import DataDirectory
 from control_plane.fleet import Health
 from control_plane.fleet.health_rules import RULES
-from control_plane.store import Store
+from control_plane.fleet.telemetry import Span, read_changes
+from control_plane.identifiers import AgentId, TenantId
+from control_plane.store import Store, unix_ms
 from tests.support.fleet import enrol, eventually, new_fleet, new_scripted_agent, running
 from tests.support.fleet_authority import ShortLivedAuthority
 from tests.support.netlab import Lab
@@ -192,6 +195,38 @@ def test_slowdowns_show_and_are_gone_by_their_share_of_the_last_half_minute(well
 def test_every_rule_of_the_table_is_driven() -> None:
     driven = [code for each in DRIVEN.values() for code in each.evidence]
     assert sorted(rule.code for rule in RULES) == sorted([*driven, *XIDS, *SLOWED])
+
+
+@pytest.mark.root
+def test_a_critical_card_leaves_the_pool_at_its_host_too_and_its_owner_reads_why(well: Bench) -> None:
+    gate = well.site.agent.state / "gate" / "pool-refused"
+    began_ms = unix_ms()
+    well.stub.behave(WELL | {"temperature": 92})
+    well.until(
+        "the host refuses calls of pools", lambda agent: agent["health"] == "critical" and gate.exists()
+    )
+    # Cooler, but not cool: no evidence that it is well.
+    well.stub.behave(WELL | {"temperature": 87})
+    well.until(
+        "it was looked at", lambda agent: agent["cards"][0]["readings"]["temperature_celsius"]["value"] == 87
+    )
+    assert gate.exists()
+    well.stub.behave(WELL)
+    well.until("the host takes them again", lambda agent: agent["health"] == "good" and not gate.exists())
+    agent = well.shown()
+    data = DataDirectory(well.system.control.data)
+
+    def told() -> list[str]:
+        span = Span(began_ms, unix_ms() + 1)
+        changes = read_changes(data.telemetry, TenantId(agent["tenant_id"]), AgentId(agent["id"]), span)
+        events = [f"{each.state}: {each.words}" for each in changes if each.subject == "health"]
+        return events if events and events[-1].startswith("good") else []
+
+    events = eventually_now(told, "the history has it", timeout_s=SHOWN_TIMEOUT_S)
+    worst = next(each for each in events if each.startswith("critical"))
+    assert "takes no calls of pools until this is over. card 0: 92 °C, from 90 °C it is in danger" in worst
+    assert "advice: look at the fans" in worst
+    assert events[-1] == "good: "
 
 
 @pytest.mark.root

@@ -54,6 +54,101 @@ def test_known_causes_are_told_with_a_way_out(line: str, words: str) -> None:
     assert words in cause(1, f"{LOG}{line}\n")
 
 
+# What vLLM and the libraries under it print, with the prefixes of its processes; names made up.
+_CORE = "(EngineCore pid=17374) ERROR 09-28 15:47:24 [core.py:718] "
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (
+            [
+                _CORE
+                + "ValueError: Free memory on device (3.22/16.0 GiB) on startup is less than desired GPU"
+                " memory utilization (0.92, 14.72 GiB). Decrease it or reduce GPU memory used"
+                " by other processes.",
+                "RuntimeError: Engine core initialization failed. See root cause above.",
+            ],
+            "another program holds memory",
+        ),
+        (
+            [
+                _CORE
+                + "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.63 GiB. GPU 0 has a total"
+                " capacity of 15.70 GiB of which 565.31 MiB is free.",
+            ],
+            "choose a smaller model",
+        ),
+        (
+            [
+                _CORE
+                + "ValueError: To serve at least one request with the models's max seq len (40960), (5.62 GiB"
+                " KV cache is needed, which is larger than the available KV cache memory (1.15 GiB).",
+            ],
+            "choose a smaller model or context",
+        ),
+        (
+            [
+                "huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1-0;0)",
+                "Cannot access gated repo for url https://hub.example/o/m/config.json.",
+                "OSError: You are trying to access a gated repo.",
+                "OSError: Can't load the configuration of 'o/m'.",
+            ],
+            "download was refused: the model's repository is gated",
+        ),
+        (
+            [
+                "(APIServer pid=2960) huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error.",
+                "(APIServer pid=2960) Repository Not Found for url: https://hub.example/o/m/config.json.",
+                "(APIServer pid=2960) Invalid username or password.",
+                "OSError: o/m is not a local folder and is not a valid model identifier",
+            ],
+            "HF_TOKEN",
+        ),
+        (
+            [
+                "huggingface_hub.errors.RevisionNotFoundError: 404 Client Error. (Request ID: Root=1-0;0)",
+                "Revision Not Found for url: https://hub.example/o/m/resolve/abc/config.json.",
+            ],
+            "no such revision",
+        ),
+        (
+            ["huggingface_hub.errors.HfHubHTTPError: 429 Client Error: Too Many Requests for url"],
+            "too many requests",
+        ),
+        (["RuntimeError: Data processing error: No space left on device (os error 28)"], "disk is full"),
+        (
+            ["(EngineCore pid=9) OSError: [Errno 28] No space left on device: '/dev/shm/psm_0'"],
+            "out of memory",
+        ),
+        (
+            [
+                _CORE + '  File "/v/model_loader/weight_utils.py", line 406, in safetensors_weights_iterator',
+                _CORE
+                + "safetensors_rust.SafetensorError: Error while deserializing: MetadataIncompleteBuffer",
+            ],
+            "weights are damaged",
+        ),
+        (
+            [_CORE + "safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge"],
+            "weights are damaged",
+        ),
+        (
+            [_CORE + "RuntimeError: Cannot find any model weights with `/models/m`"],
+            "weights are damaged or incomplete",
+        ),
+        (
+            [
+                "ERROR:    [Errno 98] error while attempting to bind on address: address already in use",
+            ],
+            "port is taken",
+        ),
+    ],
+)
+def test_what_vllm_prints_when_it_cannot_load_is_told_by_its_cause(lines: list[str], words: str) -> None:
+    assert words in cause(1, LOG + "\n".join(lines) + "\n")
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [(-9, "memory runs out"), (-11, "SIGSEGV"), (3, "status 3"), (None, "nobody watched")],

@@ -9,6 +9,7 @@ from control_plane.fleet.deployment import (
     RETRY_CAP_S,
     Asked,
     Deploy,
+    Empty,
     Nothing,
     Order,
     Reference,
@@ -17,6 +18,7 @@ from control_plane.fleet.deployment import (
     Stop,
     after_asking,
     decide,
+    progress,
 )
 from control_plane.fleet.facts import Desired
 
@@ -54,15 +56,63 @@ def test_a_wanted_model_that_does_not_run_is_deployed(phase: str) -> None:
 
 
 @pytest.mark.parametrize("other", [Reference("large", "d1"), Reference("tiny", "d0")])
-def test_another_model_or_another_version_of_it_is_replaced(other: Reference) -> None:
-    assert _decide(WANTED, _engine("READY", other)) == Deploy(TINY)
+def test_another_model_or_another_version_of_it_is_replaced_once_it_is_empty(other: Reference) -> None:
+    assert _decide(WANTED, _engine("READY", other)) == Empty(0)
+    assert _decide(WANTED, _engine("DRAINING", other)) == Deploy(TINY)
+
+
+LARGE = Reference("large", "d1")
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [agent_pb2.EngineSample(open_calls=3), agent_pb2.EngineSample(running_calls=2, waiting_calls=1)],
+)
+@pytest.mark.parametrize(("order", "then"), [(WANTED, Deploy(TINY)), (NONE_WANTED, Stop())])
+def test_calls_on_an_engine_that_is_to_go_are_waited_for(
+    calls: agent_pb2.EngineSample, order: Order, then: Step
+) -> None:
+    busy = _engine("DRAINING", LARGE)
+    busy.MergeFrom(calls)
+    assert _decide(order, busy) == Empty(3)
+    assert _decide(order, _engine("DRAINING", LARGE)) == then
+
+
+def test_calls_that_do_not_end_are_waited_for_up_to_the_limit() -> None:
+    busy = _engine("DRAINING", LARGE)
+    busy.open_calls = 1
+    waiting = Situation(WANTED, busy, (TINY,), None, emptying_since_s=1_000.0, drain_limit_s=60.0)
+    assert decide(waiting, 1_059.0) == Empty(1)
+    assert decide(waiting, 1_060.0) == Deploy(TINY)
+
+
+@pytest.mark.parametrize("phase", ["STARTING", "LOADING", "BACKING_OFF", "FAILED"])
+def test_an_engine_that_serves_nothing_is_not_waited_for(phase: str) -> None:
+    down = _engine(phase, LARGE)
+    down.open_calls = 3
+    assert _decide(WANTED, down) == Deploy(TINY)
+
+
+def test_a_model_that_cannot_be_had_drains_nothing() -> None:
+    assert isinstance(_decide(WANTED, _engine("READY", LARGE), known=()), Nothing)
+
+
+def test_progress_counts_the_calls_and_says_what_comes_next() -> None:
+    busy = _engine("DRAINING", LARGE)
+    busy.open_calls = 3
+    assert (
+        progress(Situation(WANTED, busy, (TINY,), None)) == "draining, 3 calls running; then tiny is deployed"
+    )
+    busy.open_calls = 1
+    words = "draining, 1 call running; then the engine is stopped"
+    assert progress(Situation(NONE_WANTED, busy, (TINY,), None)) == words
 
 
 def test_an_engine_that_is_stopping_is_waited_for() -> None:
     assert _decide(WANTED, _engine("STOPPING")) == Nothing()
 
 
-@pytest.mark.parametrize("phase", ["STARTING", "LOADING", "READY", "DRAINING", "BACKING_OFF", "FAILED"])
+@pytest.mark.parametrize("phase", ["STARTING", "LOADING", "DRAINING", "BACKING_OFF", "FAILED"])
 def test_a_model_that_nobody_wants_is_stopped(phase: str) -> None:
     assert _decide(NONE_WANTED, _engine(phase)) == Stop()
 

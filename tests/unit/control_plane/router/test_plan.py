@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.fleet import AgentView, FleetView, Health, Liveness
+from control_plane.fleet import AgentView, Closed, FleetView, Health, LimitKind, Liveness
 from control_plane.identifiers import AgentId, TenantId
 from control_plane.router import (
     AnyCandidate,
@@ -137,7 +137,8 @@ def test_the_size_of_the_fleet_costs_a_plan_nothing() -> None:
 
 
 def test_a_card_paused_for_pools_still_serves_its_owner_and_a_drained_one_nobody() -> None:
-    for changes, served in (({"pool_paused": True}, 1), ({"drained": True}, 0)):
+    closed = Closed(LimitKind.HOURS, "not now")
+    for changes, served in (({"pool_paused": True}, 1), ({"pool_closed": closed}, 1), ({"drained": True}, 0)):
         own = {TenantId(TENANT): (agent_view("a", **changes),)}
         assert len(plan(CALL, US, World(FleetView({}, own))).candidates) == served
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from control_plane.economy import CardRing, Offers, Pin, PlanTerms, PoolCard, PoolOffer, PriceTerms
-from control_plane.fleet import AgentView, FleetView, Health, Liveness
+from control_plane.fleet import AgentView, Closed, FleetView, Health, LimitKind, Liveness
 from control_plane.identifiers import AgentId, PlanId, PoolId, TenantId
 from control_plane.router import (
     AnyCandidate,
@@ -151,6 +151,9 @@ def left_out(agent: AgentView, *, operator_run: bool = False, **world: Any) -> L
         ({"drained": True}, Reason.DRAINING),
         ({"health": Health.CRITICAL}, Reason.UNHEALTHY),
         ({"pool_paused": True}, Reason.POOL_PAUSED),
+        ({"pool_closed": Closed(LimitKind.HOURS, "not now")}, Reason.OUTSIDE_POOL_HOURS),
+        ({"pool_closed": Closed(LimitKind.TEMPERATURE, "too warm")}, Reason.OVER_POOL_LIMIT),
+        ({"pool_closed": Closed(LimitKind.POWER, "too much")}, Reason.OVER_POOL_LIMIT),
         ({"engine": engine_view(running_calls=16)}, Reason.NO_ROOM),
         # Somebody waits: spare capacity is what nobody waits for.
         ({"engine": engine_view(waiting_calls=1)}, Reason.NO_ROOM),

@@ -253,6 +253,19 @@ async def test_a_drained_engine_takes_probes_but_no_calls(make_gate: MakeGate, t
     assert (await ask(gate, ticket())).status == 200
 
 
+async def test_an_engine_whose_owner_lends_nothing_now_takes_the_owners_calls_alone(
+    make_gate: MakeGate, tmp_path: Path
+) -> None:
+    """Also a call of a pool that was planned, and its ticket signed, before that was said."""
+    gate, planned = make_gate(answering([b"{}"])), ticket(t="pool")
+    (tmp_path / "pool-refused").touch()
+    refused = await ask(gate, planned)
+    assert (refused.status, refused.code) == (503, "pool_refused")
+    assert (await ask(gate, ticket())).status == 200
+    (tmp_path / "pool-refused").unlink()
+    assert (await ask(gate, planned)).status == 200
+
+
 async def test_pool_calls_leave_the_owners_reserve_free(make_gate: MakeGate) -> None:
     hold = asyncio.Event()
 
