@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
 
 from control_plane.access import Duplicate, Invalid, OperatorToken, Unknown
-from control_plane.api import Change, FleetPort
+from control_plane.api import Change, DiagnosticsPort, FleetPort, LoadTestsPort
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.console.door import Door, NotSignedIn, Refused
 from control_plane.console.factory import factory_routes
@@ -20,6 +20,7 @@ from control_plane.console.operator import operator_routes
 from control_plane.console.rendering import Rendering
 from control_plane.console.sign_in import sign_in_routes
 from control_plane.console.static import static_routes
+from control_plane.console.try_it import Conversing, try_it_routes
 from control_plane.economy import EconomyIndex
 from control_plane.fleet import NotConnected
 from control_plane.install import Installation
@@ -66,6 +67,9 @@ class ConsoleParts:
     economy: EconomyIndex
     # A tenant's id and the actor to an invite's text and when it expires.
     create_invite: Callable[[str, str], Awaitable[tuple[str, int]]]
+    conversing: Conversing
+    diagnostics: DiagnosticsPort
+    load_tests: LoadTestsPort
     installation: Installation | None = None
 
 
@@ -83,6 +87,7 @@ class Console:
             static_routes(),
             sign_in_routes(door, rendering),
             factory_routes(parts, door, rendering, self._feeds, change),
+            try_it_routes(parts, door, rendering),
             operator_routes(parts, door, rendering),
         ):
             for route in routes.routes:

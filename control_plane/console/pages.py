@@ -27,9 +27,10 @@ class Page:
 
 
 FACTORY = Page("/console", "AI Factory", Audience.TENANT)
+TRY_IT = Page("/console/try", "Try it", Audience.TENANT)
 OPERATOR_HOME = Page("/console/operator", "Fleet", Audience.OPERATOR)
 
-PAGES = (FACTORY, OPERATOR_HOME)
+PAGES = (FACTORY, TRY_IT, OPERATOR_HOME)
 
 
 def may_see(viewer: Viewer, page: Page) -> bool:

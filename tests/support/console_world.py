@@ -5,7 +5,7 @@ import math
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from daalu_wire.v1 import agent_pb2
 from sqlmodel import Session
 
 from control_plane.access import create_key, create_tenant, create_user, hash_password
+from control_plane.catalogue import Catalogue
 from control_plane.config import DataDirectory, load_settings
 from control_plane.economy import (
     NewPlan,
@@ -22,6 +23,7 @@ from control_plane.economy import (
     start_subscription,
 )
 from control_plane.enrolment import Authority
+from control_plane.gateway.request import CHAT_COMPLETIONS
 from control_plane.identifiers import new_call_id
 from control_plane.store import Store, announce, unix_ms
 from control_plane.store.economy_tables import Billing, Overage, PoolKind
@@ -31,6 +33,7 @@ from control_plane.store.tables import (
     CallOutcome,
     ChangeKind,
     Connection,
+    Deployment,
     Purpose,
     Tenant,
     UserRole,
@@ -39,12 +42,16 @@ from tests.support.console import PASSWORD
 from tests.support.control_plane import ControlPlane, initialised, serving
 from tests.support.fleet import agent_row, new_scripted_agent
 from tests.support.fleet_agent import Behaviour, ScriptedAgent
+from tests.support.gateway_engine import Exchange, Script, scripted_engine, well_behaved
 from tests.support.telemetry import agent_facts, card_sample, record
 from tests.support.telemetry import sample as telemetry_sample
 
 T = TypeVar("T")
 
 GIB = 1024**3
+# What the catalogue ships; both hosts have it deployed.
+MODEL_ID = "smollm2-135m-instruct"
+SERVED_NAME = "smollm2-135m"
 HISTORY_S = 3_900
 HISTORY_STEP_S = 10
 ROLES = ("owner", "provider", "consumer", "none")
@@ -62,10 +69,27 @@ def email_of(role: str) -> str:
     return f"ada@{role}.test"
 
 
+@dataclass
+class ChatEngine:
+    """The fleet's probes are answered, and chats as `script` has it."""
+
+    script: Script = well_behaved
+    asked: list[Exchange] = field(default_factory=list)
+
+    async def answer(self, exchange: Exchange) -> None:
+        if exchange.path != CHAT_COMPLETIONS or not exchange.json.get("stream"):
+            await exchange.send_json({})
+            return
+        self.asked.append(exchange)
+        await self.script(exchange)
+
+
 @dataclass(frozen=True)
 class ConsoleWorld:
     plane: ControlPlane
     agents: dict[str, ScriptedAgent]
+    # Of the provider's card; the owner's has none behind its port.
+    engine: "ChatEngine"
     _loop: asyncio.AbstractEventLoop
 
     @property
@@ -102,14 +126,23 @@ def console_world(directory: Path) -> Iterator[ConsoleWorld]:
     thread = threading.Thread(target=loop.run_forever, name="agents", daemon=True)
     thread.start()
 
+    engine = ChatEngine()
+    engine_context = scripted_engine(otherwise=engine.answer)
+    engine_port = _on(loop, engine_context.__aenter__()).port
+
     async def join(role: str) -> ScriptedAgent:
         agent = new_scripted_agent(authority)
         _script(agent.behaviour, CARDS[role])
         await agent.start()
-        row = agent_row(agent, tenants[role].id, name=HOSTS[role], connection=Connection.DIRECT)
+        port = engine_port if role == "provider" else 1
+        row = agent_row(
+            agent, tenants[role].id, name=HOSTS[role], engine_port=port, connection=Connection.DIRECT
+        )
 
         def unit(session: Session) -> None:
             session.merge(row)
+            session.flush()
+            session.add(Deployment(agent_id=agent.agent_id, model_id=MODEL_ID, changed_unix_ms=unix_ms()))
             announce(session, ChangeKind.AGENT, agent.agent_id)
 
         await store.write(unit)
@@ -121,10 +154,11 @@ def console_world(directory: Path) -> Iterator[ConsoleWorld]:
         _remember(DataDirectory(plane.data).telemetry, tenants[role].id, agent)
     try:
         with serving(plane):
-            yield ConsoleWorld(plane, agents, loop)
+            yield ConsoleWorld(plane, agents, engine, loop)
     finally:
         for agent in agents.values():
             _on(loop, agent.stop())
+        _on(loop, engine_context.__aexit__(None, None, None))
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -183,7 +217,7 @@ def _call(
         api_key_id=key_id,
         purpose="general",
         path="/v1/chat/completions",
-        model="daalu-8b",
+        model=SERVED_NAME,
         streamed=True,
         outcome=outcome,
         tier="pool",
@@ -234,7 +268,13 @@ def _script(behaviour: Behaviour, uuid: str) -> None:
     sampled.simulated = True
     behaviour.cards, behaviour.card_samples = [card], [sampled]
     behaviour.card_system.state = agent_pb2.CARD_SYSTEM_STATE_SIMULATED
+    entry = Catalogue.load().get(MODEL_ID)
+    assert entry is not None
+    reference = agent_pb2.CatalogueReference(model_id=MODEL_ID, digest=entry.digest)
+    behaviour.catalogue = [reference]
     engine = behaviour.engine
     engine.phase = agent_pb2.ENGINE_PHASE_READY
-    engine.served_name, engine.running_calls, engine.max_running_calls = "daalu-8b", 2, 16
+    engine.model.CopyFrom(reference)
+    engine.context_tokens = 32_768
+    engine.served_name, engine.running_calls, engine.max_running_calls = SERVED_NAME, 2, 16
     engine.kv_cache_percent.value = 12
