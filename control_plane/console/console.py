@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from control_plane.access import Duplicate, Invalid, OperatorToken, Unknown
 from control_plane.api import Change, DiagnosticsPort, FleetPort, LoadTestsPort
 from control_plane.catalogue import CardClasses, Entry
+from control_plane.console.card_pages import card_routes
 from control_plane.console.door import Door, NotSignedIn, Refused
 from control_plane.console.factory import factory_routes
 from control_plane.console.feed import Feeds
@@ -87,6 +88,7 @@ class Console:
             static_routes(),
             sign_in_routes(door, rendering),
             factory_routes(parts, door, rendering, self._feeds, change),
+            card_routes(parts, door, rendering, self._feeds),
             try_it_routes(parts, door, rendering),
             operator_routes(parts, door, rendering),
         ):

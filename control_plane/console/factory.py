@@ -3,13 +3,14 @@
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
+from fastapi.responses import RedirectResponse
 from sqlmodel import Session
 
 from control_plane.api import Change
-from control_plane.console.door import Door, NotSignedIn, Refused
+from control_plane.console.door import Door, Refused
 from control_plane.console.factory_parts import RANGES_MS, FactoryParts, Wish
-from control_plane.console.feed import Feeds, TooManyStreams
+from control_plane.console.feed import Feeds
+from control_plane.console.live import live_answer
 from control_plane.console.pages import FACTORY
 from control_plane.console.queries import agent_of
 from control_plane.console.rendering import Rendering
@@ -47,19 +48,9 @@ def factory_routes(
         # A foreign agent is a 404 before the stream begins.
         await factory.find(viewer.tenant_id, wish)
 
-        async def is_good() -> bool:
-            try:
-                return (await door.viewer(request, FACTORY)).tenant_id == viewer.tenant_id
-            except (NotSignedIn, Refused):
-                return False
-
         key = ("factory", viewer.tenant_id, wish.agent_id, wish.span)
-        try:
-            feeds.admit(viewer.actor)
-        except TooManyStreams:
-            return Response(status_code=429)
-        stream = feeds.stream(key, viewer.actor, factory.renderer(viewer.tenant_id, wish), is_good)
-        return StreamingResponse(stream, media_type="text/event-stream")
+        render = factory.renderer(viewer.tenant_id, wish)
+        return live_answer(feeds, door, request, viewer, FACTORY, key, render)
 
     @routes.post("/console/factory/invite")
     async def invite(request: Request) -> Response:
@@ -80,6 +71,20 @@ def factory_routes(
         row = await store.read(lambda session: agent_of(session, viewer.tenant_id, form.get("agent", "")))
         # No model: the engine is stopped.
         await fleet.deploy(AgentId(row.id), form.get("model") or None, viewer.actor)
+        return _back_to(row.id)
+
+    @routes.post("/console/factory/halt")
+    async def halt(request: Request) -> Response:
+        """Drains it, or pauses its work for pools, or ends that: wanted at once, done as the fleet says."""
+        viewer, form = await door.change(request, FACTORY)
+        row = await store.read(lambda session: agent_of(session, viewer.tenant_id, form.get("agent", "")))
+        agent_id, what = AgentId(row.id), form.get("what", "")
+        if what in ("drain", "resume"):
+            await fleet.set_drained(agent_id, viewer.actor, drained=what == "drain")
+        elif what in ("pause-pool", "resume-pool"):
+            await fleet.set_pool_paused(agent_id, viewer.actor, paused=what == "pause-pool")
+        else:
+            raise Refused(422, "What is wanted is one of drain, resume, pause-pool, resume-pool.")
         return _back_to(row.id)
 
     @routes.post("/console/factory/contribute")

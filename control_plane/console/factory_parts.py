@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlmodel import Session
 
 from control_plane.api import AgentDetail
+from control_plane.console.card_queries import halts_of
 from control_plane.console.chart import Chart, chart
 from control_plane.console.door import Door
 from control_plane.console.feed import Parts, Render
@@ -60,6 +61,7 @@ _TRENDS = {
     "memory_used_bytes": ("Memory in use", None),
     "power_watts": ("Power", None),
     "clock_graphics_mhz": ("Graphics clock", None),
+    "clock_memory_mhz": ("Memory clock", None),
 }
 
 
@@ -195,11 +197,12 @@ class FactoryParts:
         # The tenant's name is on the page already, and no part of what is shared.
         detail = AgentDetail.of_row(row, "", status, reliability)
 
-        def query(session: Session) -> tuple[bool, list[Any]]:
+        def query(session: Session) -> tuple[bool, list[Any], list[Any]]:
             served = served_for_others(session, tenant_id, now - 24 * HOUR_MS)
-            return has_served(session, tenant_id, agent_id), served if role is Role.PROVIDER else []
+            shown = served if role is Role.PROVIDER else []
+            return has_served(session, tenant_id, agent_id), shown, halts_of(session, row)
 
-        has_answered, served = await self._parts.store.read(query)
+        has_answered, served, halts = await self._parts.store.read(query)
         classes = []
         for card in detail.cards:
             name, memory = card.properties["name"].value, card.properties["memory_total_bytes"].value
@@ -215,8 +218,9 @@ class FactoryParts:
             "classes": classes,
             "has_answered": has_answered,
             "served": served,
+            "halts": halts,
         }
-        names = ["head", "enrolment", "tiles", "health", "engine"]
+        names = ["head", "halts", "enrolment", "tiles", "health", "engine"]
         parts = {name: self._render(name, **values) for name in names}
         if role is Role.PROVIDER:
             parts["pool"] = self._render("pool", **values)

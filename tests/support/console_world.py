@@ -3,14 +3,14 @@
 import asyncio
 import math
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from daalu_wire.v1 import agent_pb2
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from control_plane.access import create_key, create_tenant, create_user, hash_password
 from control_plane.catalogue import Catalogue
@@ -23,10 +23,13 @@ from control_plane.economy import (
     start_subscription,
 )
 from control_plane.enrolment import Authority
+from control_plane.fleet.load_test import StepFigures, Sweep, list_load_tests
+from control_plane.fleet.load_test.queries import add_step, begin, end
 from control_plane.gateway.request import CHAT_COMPLETIONS
-from control_plane.identifiers import new_call_id
+from control_plane.identifiers import AgentId, new_call_id, new_load_test_id
 from control_plane.store import Store, announce, unix_ms
 from control_plane.store.economy_tables import Billing, Overage, PoolKind
+from control_plane.store.load_test_tables import LoadTest
 from control_plane.store.tables import (
     Agent,
     Call,
@@ -36,6 +39,7 @@ from control_plane.store.tables import (
     Deployment,
     Purpose,
     Tenant,
+    User,
     UserRole,
 )
 from tests.support.console import PASSWORD
@@ -88,7 +92,7 @@ class ChatEngine:
 class ConsoleWorld:
     plane: ControlPlane
     agents: dict[str, ScriptedAgent]
-    # Of the provider's card; the owner's has none behind its port.
+    # Of both cards.
     engine: "ChatEngine"
     _loop: asyncio.AbstractEventLoop
 
@@ -106,6 +110,23 @@ class ConsoleWorld:
         changed.CopyFrom(before)
         changed.MergeFrom(card_sample(before.uuid, **readings))
         self.behaviour(role).card_samples = [changed]
+
+    @contextmanager
+    def diagnosing(
+        self, role: str, results: list[agent_pb2.DiagnosticResult]
+    ) -> Iterator[Callable[[], None]]:
+        """What a look over its host finds; what is given lets the host go on after its first check."""
+        behaviour = self.behaviour(role)
+        go_on = behaviour.may_go_on = asyncio.Event()
+        behaviour.diagnostics = results
+
+        def let_go() -> None:
+            self._loop.call_soon_threadsafe(go_on.set)
+
+        try:
+            yield let_go
+        finally:
+            let_go()
 
     def markers_of(self, role: str) -> list[str]:
         """What nobody but this tenant may see."""
@@ -134,9 +155,8 @@ def console_world(directory: Path) -> Iterator[ConsoleWorld]:
         agent = new_scripted_agent(authority)
         _script(agent.behaviour, CARDS[role])
         await agent.start()
-        port = engine_port if role == "provider" else 1
         row = agent_row(
-            agent, tenants[role].id, name=HOSTS[role], engine_port=port, connection=Connection.DIRECT
+            agent, tenants[role].id, name=HOSTS[role], engine_port=engine_port, connection=Connection.DIRECT
         )
 
         def unit(session: Session) -> None:
@@ -278,3 +298,75 @@ def _script(behaviour: Behaviour, uuid: str) -> None:
     engine.context_tokens = 32_768
     engine.served_name, engine.running_calls, engine.max_running_calls = SERVED_NAME, 2, 16
     engine.kv_cache_percent.value = 12
+
+
+def diagnostic_results() -> list[agent_pb2.DiagnosticResult]:
+    """Of a host whose disk is full."""
+
+    def result(
+        check: str, title: str, verdict: agent_pb2.DiagnosticVerdict.ValueType, saw: str, advice: str = ""
+    ) -> agent_pb2.DiagnosticResult:
+        evidence = agent_pb2.DiagnosticEvidence(command=f"read {check}", output=saw)
+        return agent_pb2.DiagnosticResult(
+            check=check,
+            title=title,
+            verdict=verdict,
+            saw=saw,
+            advice=advice,
+            duration_ms=7,
+            evidence=[evidence],
+        )
+
+    return [
+        result("driver", "Driver", agent_pb2.DIAGNOSTIC_VERDICT_PASS, "580.95 answers for 1 card"),
+        result("ecc", "Memory errors", agent_pb2.DIAGNOSTIC_VERDICT_NOT_AVAILABLE, "the card is simulated"),
+        result("clock", "Clock", agent_pb2.DIAGNOSTIC_VERDICT_WARN, "7 s ahead", "start a time service"),
+        result("disk", "Disk", agent_pb2.DIAGNOSTIC_VERDICT_FAIL, "4 GiB of 500 GiB", "free space"),
+    ]
+
+
+def put_load_tests(world: ConsoleWorld, role: str) -> None:
+    """Two load tests of its card on record, the newer one a tenth faster. Again: they stay."""
+    store = Store(load_settings(world.plane.data).database_url)
+    try:
+        store.write_now(lambda session: _load_tests(session, world.agents[role].agent_id))
+    finally:
+        store.close()
+
+
+def _load_tests(session: Session, agent_id: str) -> None:
+    agent = session.get_one(Agent, agent_id)
+    if list_load_tests(session, agent_id, 1):
+        return
+    user = session.exec(select(User.id).where(User.tenant_id == agent.tenant_id)).one()
+    sweep, now = Sweep((1, 2, 4, 8)), unix_ms()
+    for began, faster in ((now - 86_400_000, 1.0), (now - 600_000, 1.1)):
+        test_id = new_load_test_id()
+        begin(
+            session,
+            test_id=test_id,
+            agent_id=AgentId(agent_id),
+            model_id=MODEL_ID,
+            sweep=sweep,
+            actor=user,
+        )
+        for concurrency, tokens_per_s, first_ms in (
+            (1, 52.0, 80.0),
+            (2, 99.0, 95.0),
+            (4, 171.0, 140.0),
+            (8, 178.0, 520.0),
+        ):
+            faster_tokens = tokens_per_s * faster
+            step = StepFigures(
+                concurrency=concurrency, completed=4 * concurrency, failed=0, error=None, duration_s=9.0,
+                requests_per_s=faster_tokens / 64, output_tokens_per_s=faster_tokens,
+                ttft_p50_ms=first_ms * 0.8, ttft_p90_ms=first_ms / faster, ttft_p99_ms=first_ms * 1.3,
+                itl_p50_ms=18.0, itl_p90_ms=21.0, itl_p99_ms=26.0,
+            )  # fmt: skip
+            add_step(session, test_id=test_id, step=step)
+        session.flush()
+        end(session, test_id=test_id, error=None)
+        row = session.get_one(LoadTest, test_id)
+        row.started_unix_ms, row.ended_unix_ms = began, began + 40_000
+        session.add(row)
+        session.flush()
