@@ -71,7 +71,11 @@ def card_routes(parts: "ConsoleParts", door: Door, rendering: Rendering, feeds: 
 
     @routes.get(LOAD_TESTS.path)
     async def load_tests(request: Request, agent: str) -> Response:
-        return await shown(request, LOAD_TESTS, agent, "card/load_tests.html", sweep=_DEFAULT)
+        viewer = await door.viewer(request, LOAD_TESTS)
+        running = await store.read(lambda session: running_test_of(session, viewer.tenant_id, agent))
+        return await shown(
+            request, LOAD_TESTS, agent, "card/load_tests.html", sweep=_DEFAULT, running=running is not None
+        )
 
     @routes.get("/console/live/cards/{agent}/load-tests")
     async def live_load_tests(request: Request, agent: str) -> Response:

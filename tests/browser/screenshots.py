@@ -14,6 +14,7 @@ from tests.support.console_world import (
     email_of,
     put_load_tests,
 )
+from tests.support.gateway_engine import Exchange, stream_of
 from tests.support.machine import CHROMIUM
 
 SIZES = {"": (1100, 1000), "-phone": (390, 844)}
@@ -32,12 +33,17 @@ def main(folder: Path) -> None:
                 _shoot(world, browser, role, theme, "", folder)
         _shoot(world, browser, "owner", "light", "-phone", folder)
         put_load_tests(world, "owner")
+        world.engine.script = _greet
         with world.diagnosing("owner", diagnostic_results()) as go_on:
             go_on()
             for theme in ("light", "dark"):
                 _shoot_others(world, browser, theme, "", folder)
             _shoot_others(world, browser, "light", "-phone", folder)
         browser.close()
+
+
+async def _greet(exchange: Exchange) -> None:
+    await exchange.stream(stream_of("Hello", ", or: good day,", " in most places."))
 
 
 def _shoot(world: ConsoleWorld, browser: Browser, role: str, theme: str, size: str, folder: Path) -> None:

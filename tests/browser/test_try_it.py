@@ -19,6 +19,7 @@ SECRET = "the zinc walrus hums"
 def _open(page: Page) -> None:
     page.get_by_role("link", name="Try it").click()
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
 
 
 def _ask(page: Page, text: str) -> None:
