@@ -2,8 +2,8 @@
 
     python -m benchmarks.pages DATA_DIRECTORY PLAIN_PORT PAGES
 
-Signs users in to the tenant whose card it is, opens the streams of its "AI Factory" page, and prints one line
-once each has had its first event.
+Signs users in to the tenant whose card it is, opens the streams of its "AI Factory" page, in turns over each
+range of its trends, and prints one line once each has had its first event.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from sqlmodel import Session, select
 from control_plane.access import create_user, start_session
 from control_plane.config import load_settings
 from control_plane.console.door import COOKIE
+from control_plane.console.factory_parts import RANGES_MS
 from control_plane.console.feed import MAX_STREAMS_PER_VIEWER
 from control_plane.store import Store, unix_ms
 from control_plane.store.tables import Tenant, UserRole
@@ -35,11 +36,11 @@ def sign_in(session: Session, count: int) -> list[str]:
     return secrets
 
 
-async def look(port: int, secret: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def look(port: int, secret: str, span: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Returns with the first event of a page's stream, which is open for as long as its writer is kept."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=MOST_EVENT_BYTES)
     writer.write(
-        f"GET /console/live/factory?range=1h HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
+        f"GET /console/live/factory?range={span} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
         f"cookie: {COOKIE}={secret}\r\n\r\n".encode()
     )
     async with asyncio.timeout(FIRST_EVENT_S):
@@ -62,7 +63,10 @@ async def run(data: Path, port: int, pages: int) -> None:
     viewers = -(-pages // MAX_STREAMS_PER_VIEWER)
     secrets = await store.write(lambda session: sign_in(session, viewers))
     store.close()
-    streams = [await look(port, secrets[number % viewers]) for number in range(pages)]
+    spans = list(RANGES_MS)
+    streams = [
+        await look(port, secrets[number % viewers], spans[number % len(spans)]) for number in range(pages)
+    ]
     print("open", flush=True)
     await asyncio.gather(*(drain(reader) for reader, _ in streams))
 

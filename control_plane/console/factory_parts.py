@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from sqlmodel import Session
 
 from control_plane.api import AgentDetail
-from control_plane.console.card_queries import halts_of
+from control_plane.console.card_queries import Halt, halts_of
 from control_plane.console.chart import Chart, chart
 from control_plane.console.door import Door
 from control_plane.console.feed import Parts, Render
 from control_plane.console.queries import (
     HOUR_MS,
+    Served,
     agent_of,
     agents_of,
     call_figures,
@@ -35,6 +36,7 @@ from control_plane.fleet.telemetry import (
     Change,
     History,
     Kind,
+    Reliability,
     Span,
     Wanted,
     read_changes,
@@ -53,8 +55,8 @@ logger = logging.getLogger(__name__)
 RANGES_MS = {"1h": HOUR_MS, "6h": 6 * HOUR_MS, "24h": 24 * HOUR_MS, "7d": 7 * 24 * HOUR_MS}
 MOST_POINTS = 160
 MOST_EVENTS = 12
-# History moves slowly, and costs more to draw than all else on the page.
-TRENDS_EVERY_MS = 10_000
+# History moves slowly, and costs more to read and draw than all else on the page.
+HISTORY_EVERY_MS = 10_000
 _TRENDS = {
     "temperature_celsius": ("Temperature", 100.0),
     "utilisation_percent": ("Utilisation", 100.0),
@@ -77,6 +79,19 @@ class Wish:
 class _Event:
     at_unix_ms: int
     words: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What was read of history, and for whom."""
+
+    of: tuple[str, Role]
+    read_ms: int
+    trends: str
+    # None: it cannot be read now.
+    reliability: Reliability | None
+    # To a provider: of its cards, by others.
+    served: list[Served]
 
 
 class FactoryParts:
@@ -140,10 +155,10 @@ class FactoryParts:
 
     def renderer(self, tenant_id: TenantId, wish: Wish) -> Render:
         """Renders the live parts, for a feed: of the role as it is each time."""
-        trends, drawn_ms = "", 0
+        past: _Past | None = None
 
         async def render() -> Parts:
-            nonlocal trends, drawn_ms
+            nonlocal past
             role = self._door.role_of(tenant_id)
             if role in (Role.NONE, Role.CONSUMER):
                 return await self._without_cards(tenant_id, role)
@@ -151,10 +166,9 @@ class FactoryParts:
             if agent is None:
                 # Its card was revoked a moment ago; the role follows.
                 return await self._without_cards(tenant_id, Role.NONE)
-            now = unix_ms()
-            if now - drawn_ms >= TRENDS_EVERY_MS:
-                trends, drawn_ms = await self._trends(agent, wish), now
-            return {**await self._with_cards(agent, role), "trends": trends}
+            if past is None or past.of != (agent.id, role) or unix_ms() - past.read_ms >= HISTORY_EVERY_MS:
+                past = await self._past(agent, role, wish)
+            return {**await self._with_cards(agent, role, past), "trends": past.trends}
 
         return render
 
@@ -184,9 +198,8 @@ class FactoryParts:
             parts["enrolment"] = self._render("enrolment_waiting", **values)
         return parts
 
-    async def _with_cards(self, row: Agent, role: Role) -> Parts:
+    async def _past(self, row: Agent, role: Role, wish: Wish) -> _Past:
         agent_id, tenant_id, now = AgentId(row.id), TenantId(row.tenant_id), unix_ms()
-        status = self._parts.fleet.status(agent_id)
         try:
             reliability = await asyncio.to_thread(
                 read_reliability, self._parts.telemetry, tenant_id, agent_id, now
@@ -194,15 +207,23 @@ class FactoryParts:
         except sqlite3.Error as error:
             logger.warning("%s cannot be read: %s", self._parts.telemetry, error)
             reliability = None
+        served: list[Served] = []
+        if role is Role.PROVIDER:
+            served = await self._parts.store.read(
+                lambda session: served_for_others(session, tenant_id, now - 24 * HOUR_MS)
+            )
+        return _Past((row.id, role), now, await self._trends(row, wish), reliability, served)
+
+    async def _with_cards(self, row: Agent, role: Role, past: _Past) -> Parts:
+        agent_id, tenant_id = AgentId(row.id), TenantId(row.tenant_id)
+        status = self._parts.fleet.status(agent_id)
         # The tenant's name is on the page already, and no part of what is shared.
-        detail = AgentDetail.of_row(row, "", status, reliability)
+        detail = AgentDetail.of_row(row, "", status, past.reliability)
 
-        def query(session: Session) -> tuple[bool, list[Any], list[Any]]:
-            served = served_for_others(session, tenant_id, now - 24 * HOUR_MS)
-            shown = served if role is Role.PROVIDER else []
-            return has_served(session, tenant_id, agent_id), shown, halts_of(session, row)
+        def query(session: Session) -> tuple[bool, list[Halt]]:
+            return has_served(session, tenant_id, agent_id), halts_of(session, row)
 
-        has_answered, served, halts = await self._parts.store.read(query)
+        has_answered, halts = await self._parts.store.read(query)
         classes = []
         for card in detail.cards:
             name, memory = card.properties["name"].value, card.properties["memory_total_bytes"].value
@@ -217,7 +238,7 @@ class FactoryParts:
             "role": role,
             "classes": classes,
             "has_answered": has_answered,
-            "served": served,
+            "served": past.served,
             "halts": halts,
         }
         names = ["head", "halts", "enrolment", "tiles", "health", "engine"]
