@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-from benchmarks import fleet, idle, product, proxies, tunnel
+from benchmarks import console, fleet, idle, product, proxies, tunnel
 from benchmarks.loads import CHUNK_MS, CHUNKS, CONNECTIONS, Streams, Unary, settle, streams, unary
 from benchmarks.product import Proxy
 from benchmarks.programs import LOAD_CORE, MEASURED_CORE, CannotMeasure, built, python, running
@@ -152,6 +153,19 @@ def measure_fleet(report: Report, directory: Path) -> None:
         report.raw[f"fleet page of {name}, waited at worst ms"] = page.worst_ms
 
 
+def measure_console(report: Report, directory: Path, rounds: int) -> None:
+    engine = partial(upstream, chunks=CHUNKS, chunk_ms=CHUNK_MS)
+    found = console.measure(directory, rounds, engine)
+    report.values["console_cpu_ratio"] = found.cpu_us_per_call / found.alone_cpu_us_per_call
+    report.raw["daalu CPU µs/call, no page open"] = found.alone_cpu_us_per_call
+    report.raw["daalu CPU µs/call, 50 pages open"] = found.cpu_us_per_call
+    report.raw["daalu unary calls/s, no page open"] = found.alone_calls_per_s
+    report.raw["daalu unary calls/s, 50 pages open"] = found.calls_per_s
+    report.raw["50 open pages alone, share of a core"] = found.idle_core_share
+    report.raw["no page open, share of a core"] = found.alone_idle_core_share
+    report.raw["daalu memory, 50 pages open, MB"] = found.memory_mb
+
+
 def measure_peer(report: Report, directory: Path, start: Start, key: str) -> None:
     """A peer in turns with the product, so that their ratio is of the same minutes."""
     ours, theirs = [], []
@@ -200,6 +214,7 @@ def main() -> None:
             ["fleet_core_share", "fleet_memory_mb", "fleet_samples_lost", "fleet_page_ms"],
             lambda where: measure_fleet(report, where),
         ),
+        ("console", ["console_cpu_ratio"], lambda where: measure_console(report, where, arguments.rounds)),
     ]
     peers: list[tuple[str, Start]] = [
         ("unary_vs_vllm_router", proxies.vllm_router),

@@ -1,11 +1,13 @@
 """An agent of the product's own wire whose engine is the native upstream, with a tenant's key to call it.
 
-    python -m benchmarks.agent DATA_DIRECTORY ENGINE_PORT
+    python -m benchmarks.agent DATA_DIRECTORY ENGINE_PORT [--card]
 
 Prints the API key on one line and then answers the control plane, with mutual TLS, until it is killed.
+`--card`: it has one, whose readings change with every sample.
 """
 
 import asyncio
+import random
 import sys
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from control_plane.store.tables import Agent, ChangeKind, Connection, Deployment
 from tests.support import fleet_agent
 from tests.support.fleet import agent_row
 from tests.support.fleet_agent import ScriptedAgent
+from tests.support.telemetry import sample_at_work
 
 # What the catalogue ships. An agent serves nothing that is not in it.
 MODEL_ID = "smollm2-135m-instruct"
@@ -42,9 +45,10 @@ MODEL = "smollm2-135m"
 # As a real agent samples; the scripted one's default is for tests that wait for samples.
 SAMPLE_INTERVAL_S = 1.0
 AT_ONCE = 4_096
+CARD = "GPU-bench"
 
 
-async def run(data: Path, engine_port: int) -> None:
+async def run(data: Path, engine_port: int, *, has_card: bool) -> None:
     fleet_agent.SAMPLE_INTERVAL_S = SAMPLE_INTERVAL_S
     authority = Authority.load(DataDirectory(data).authority)
     async with ScriptedAgent(new_agent_id(), "127.0.0.1", 0, authority) as agent:
@@ -62,7 +66,21 @@ async def run(data: Path, engine_port: int) -> None:
         store = Store(load_settings(data).database_url)
         print(await store.write(lambda session: _enrol(session, agent, engine_port)), flush=True)
         store.close()
+        if has_card:
+            await _work(agent)
         await asyncio.Event().wait()
+
+
+async def _work(agent: ScriptedAgent) -> None:
+    card = agent_pb2.Card(index=0, uuid=CARD)
+    card.name.value = "NVIDIA RTX 2000 Ada Generation"
+    card.memory_total_bytes.value = 16 * 1024**3
+    agent.behaviour.cards = [card]
+    chance = random.Random(1)
+    while True:
+        made = sample_at_work(CARD, unix_ms(), chance)
+        agent.behaviour.card_samples = list(made.cards)
+        await asyncio.sleep(SAMPLE_INTERVAL_S)
 
 
 def _enrol(session: Session, agent: ScriptedAgent, engine_port: int) -> str:
@@ -106,4 +124,4 @@ def _share(session: Session, agent: Agent, consumer: Tenant) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2]), has_card="--card" in sys.argv[3:]))

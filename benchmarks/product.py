@@ -27,8 +27,9 @@ class Proxy:
 
 
 @contextmanager
-def serving(directory: Path, engine_port: int) -> Iterator[Proxy]:
-    """Everything on, as installed: HTTPS and plain listener, SQLite with synchronous=FULL."""
+def serving(directory: Path, engine_port: int, *, has_card: bool = False) -> Iterator[Proxy]:
+    """Everything on, as installed: HTTPS and plain listener, SQLite with synchronous=FULL. `has_card`: its
+    host has one, whose readings change."""
     tls, plain = free_ports(2)
     data = directory / "control-plane"
     subprocess.run(
@@ -37,7 +38,7 @@ def serving(directory: Path, engine_port: int) -> Iterator[Proxy]:
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     log = directory / "daalu.log"
-    agent = python("-m", "benchmarks.agent", str(data), str(engine_port))
+    agent = python("-m", "benchmarks.agent", str(data), str(engine_port), *(["--card"] if has_card else []))
     with (
         running([*_DAALU, "serve", "--data", str(data)], MEASURED_CORE, log) as process,
         running(agent, LOAD_CORE, log) as agent_process,

@@ -187,6 +187,13 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
         )
 
     oidc = load_oidc(directory.oidc)
+    # A key of its own for the salts, so that neither use of the secret says anything of the other.
+    salt_key = hmac.digest(secret, b"daalu-cache-salt", hashlib.sha256)
+    counting = OwnCounting(Tokenizers.load(settings.catalogue, catalogue))
+    names = load_names(catalogue, settings.catalogue)
+    vendors = load_vendors(settings.vendors, default=directory.vendors)
+    rooms = Rooms(access, fleet, economy, counting, names, vendors, lambda: measured.current)
+    gateway = Gateway(store, rooms, secret=salt_key, processes=lambda: siblings.count, meters=meters)
     operator_token = OperatorToken.load(directory.operator_token)
     console = Console(
         ConsoleParts(
@@ -199,6 +206,9 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             economy=economy,
             create_invite=invite,
             revoke_agent=revoke_agent,
+            conversing=gateway,
+            diagnostics=diagnostics,
+            load_tests=load_tests,
             installation=installation,
             identity_provider=Provider(oidc, settings.public_url) if oidc is not None else None,
         )
@@ -233,13 +243,6 @@ def _build(settings: Settings, store: Store, recorder: Recorder) -> _Built:
             console=console.routes,
         )
     )
-    # A key of its own for the salts, so that neither use of the secret says anything of the other.
-    salt_key = hmac.digest(secret, b"daalu-cache-salt", hashlib.sha256)
-    counting = OwnCounting(Tokenizers.load(settings.catalogue, catalogue))
-    names = load_names(catalogue, settings.catalogue)
-    vendors = load_vendors(settings.vendors, default=directory.vendors)
-    rooms = Rooms(access, fleet, economy, counting, names, vendors, lambda: measured.current)
-    gateway = Gateway(store, rooms, secret=salt_key, processes=lambda: siblings.count, meters=meters)
     listeners = [
         tls_listener(api, settings.listen, directory.tls_certificate, directory.tls_key, inference=gateway)
     ]

@@ -20,6 +20,7 @@ from control_plane.access.keys import (
 )
 from control_plane.access.names import check_name
 from control_plane.access.operator import OperatorToken
+from control_plane.access.page_keys import page_principal
 from control_plane.access.passwords import MIN_PASSWORD_CHARACTERS, check_password, hash_password, is_password
 from control_plane.access.principal import Principal
 from control_plane.access.sessions import SignedIn, end_session, find_session, start_session
@@ -73,6 +74,7 @@ __all__ = [
     "list_tenants",
     "list_users",
     "new_link",
+    "page_principal",
     "password_hash_of",
     "read_trail",
     "remove_user",

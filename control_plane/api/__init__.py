@@ -12,10 +12,14 @@ from control_plane.api.call_figures import CallFigures, NotServed, call_figures,
 from control_plane.api.calls import CallResponse
 from control_plane.api.change import Change
 from control_plane.api.csv_table import Form, as_wanted
+from control_plane.api.diagnostics import RunResponse, RunState
+from control_plane.api.diagnostics import Runs as DiagnosticsPort
 from control_plane.api.economy import pool_detail, standing
 from control_plane.api.economy_schemas import PlanResponse, PoolDetail, PriceResponse, StandingResponse
 from control_plane.api.intake import Application
 from control_plane.api.listeners import CannotListen, Listener, plain_listener, tls_listener
+from control_plane.api.load_tests import LoadTestResponse, load_test_csv
+from control_plane.api.load_tests import LoadTestRuns as LoadTestsPort
 from control_plane.api.queries import (
     CallRow,
     CallSearch,
@@ -39,13 +43,18 @@ __all__ = [
     "CallSearch",
     "CannotListen",
     "Change",
+    "DiagnosticsPort",
     "FleetPort",
     "Form",
     "Listener",
+    "LoadTestResponse",
+    "LoadTestsPort",
     "NotServed",
     "PlanResponse",
     "PoolDetail",
     "PriceResponse",
+    "RunResponse",
+    "RunState",
     "StandingResponse",
     "as_wanted",
     "attempts_of",
@@ -55,6 +64,7 @@ __all__ = [
     "find_call",
     "list_agents",
     "list_calls",
+    "load_test_csv",
     "not_served",
     "plain_listener",
     "pool_detail",

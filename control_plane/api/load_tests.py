@@ -160,7 +160,7 @@ def load_test_routes(store: Store, runs: LoadTestRuns, change: Change) -> APIRou
     @routes.get("/loadtests/{test_id}/csv", response_class=PlainTextResponse)
     async def as_csv(test_id: str) -> PlainTextResponse:
         found = await store.read(lambda session: find_load_test(session, test_id))
-        return PlainTextResponse(_csv(found), media_type="text/csv")
+        return PlainTextResponse(load_test_csv(found), media_type="text/csv")
 
     @routes.get("/agents/{agent}/queue-limit")
     async def limit(agent: str) -> LimitResponse | None:
@@ -186,5 +186,6 @@ def load_test_routes(store: Store, runs: LoadTestRuns, change: Change) -> APIRou
 _LIMIT = tuple(LimitResponse.model_fields)
 
 
-def _csv(found: Found) -> str:
+def load_test_csv(found: Found) -> str:
+    """Its steps, a row each."""
     return csv_text(FIGURES, [[getattr(step, name) for name in FIGURES] for step in found.steps])

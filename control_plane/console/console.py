@@ -11,10 +11,11 @@ from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
 
 from control_plane.access import Duplicate, Invalid, OperatorToken, Unknown
-from control_plane.api import Change, FleetPort
+from control_plane.api import Change, DiagnosticsPort, FleetPort, LoadTestsPort
 from control_plane.catalogue import CardClasses, Entry
 from control_plane.console.audit import audit_page_routes
 from control_plane.console.calls import call_routes
+from control_plane.console.card_pages import card_routes
 from control_plane.console.door import Door, NotSignedIn, Refused
 from control_plane.console.factory import factory_routes
 from control_plane.console.feed import Feeds
@@ -24,6 +25,7 @@ from control_plane.console.operator import operator_routes
 from control_plane.console.rendering import Rendering
 from control_plane.console.sign_in import sign_in_routes
 from control_plane.console.static import static_routes
+from control_plane.console.try_it import Conversing, try_it_routes
 from control_plane.console.usage import usage_routes
 from control_plane.economy import EconomyIndex
 from control_plane.fleet import NotConnected
@@ -74,6 +76,9 @@ class ConsoleParts:
     create_invite: Callable[[str, str], Awaitable[tuple[str, int]]]
     # An agent and the actor.
     revoke_agent: Callable[[AgentId, str], Awaitable[None]]
+    conversing: Conversing
+    diagnostics: DiagnosticsPort
+    load_tests: LoadTestsPort
     installation: Installation | None = None
     # With which users may sign in beside their password.
     identity_provider: Provider | None = None
@@ -99,6 +104,8 @@ class Console:
             call_routes(parts, door, rendering),
             *operator_routes(parts, door, rendering, self._feeds),
             audit_page_routes(parts.store, door, rendering),
+            card_routes(parts, door, rendering, self._feeds),
+            try_it_routes(parts, door, rendering),
         ):
             for route in routes.routes:
                 assert isinstance(route, APIRoute)  # noqa: S101 - pages have no other

@@ -76,11 +76,11 @@ class Door:
         )
 
     async def change(
-        self, request: Request, page: Page, *, admins_only: bool = True
+        self, request: Request, page: Page, *, admins_only: bool = True, most_bytes: int = MAX_FORM_BYTES
     ) -> tuple[Viewer, Mapping[str, str]]:
         """The viewer and the form of a change. Raises NotSignedIn, or Refused: from elsewhere than our
         pages, without the session's token, or by a member where admins only may."""
-        form = await read_form(request)
+        form = await read_form(request, most_bytes)
         viewer = await self.viewer(request, page)
         if not hmac.compare_digest(form.get(FORM_TOKEN, "").encode(), viewer.form_token.encode()):
             raise Refused(403, "This form is of an earlier session: load the page again.")
@@ -94,7 +94,7 @@ def form_token(secret: str) -> str:
     return hashlib.sha256(b"daalu-form-token" + secret.encode()).hexdigest()
 
 
-async def read_form(request: Request) -> dict[str, str]:
+async def read_form(request: Request, most_bytes: int = MAX_FORM_BYTES) -> dict[str, str]:
     """A posted form's fields. Raises Refused, also where another site's page sent it."""
     require_same_origin(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
@@ -104,8 +104,8 @@ async def read_form(request: Request) -> dict[str, str]:
         async with asyncio.timeout(FORM_TIMEOUT_S):
             async for piece in request.stream():
                 body += piece
-                if len(body) > MAX_FORM_BYTES:
-                    raise Refused(413, f"A form here has at most {MAX_FORM_BYTES} bytes.")
+                if len(body) > most_bytes:
+                    raise Refused(413, f"A form here has at most {most_bytes} bytes.")
     except TimeoutError:
         raise Refused(408, "The form did not arrive in time: send it again.") from None
     try:

@@ -72,6 +72,20 @@ def factory_routes(
         await fleet.deploy(AgentId(row.id), form.get("model") or None, viewer.actor)
         return _back_to(row.id)
 
+    @routes.post("/console/factory/halt")
+    async def halt(request: Request) -> Response:
+        """Drains it, or pauses its work for pools, or ends that: wanted at once, done as the fleet says."""
+        viewer, form = await door.change(request, FACTORY)
+        row = await store.read(lambda session: agent_of(session, viewer.tenant_id, form.get("agent", "")))
+        agent_id, what = AgentId(row.id), form.get("what", "")
+        if what in ("drain", "resume"):
+            await fleet.set_drained(agent_id, viewer.actor, drained=what == "drain")
+        elif what in ("pause-pool", "resume-pool"):
+            await fleet.set_pool_paused(agent_id, viewer.actor, paused=what == "pause-pool")
+        else:
+            raise Refused(422, "What is wanted is one of drain, resume, pause-pool, resume-pool.")
+        return _back_to(row.id)
+
     @routes.post("/console/factory/contribute")
     async def lend(request: Request) -> Response:
         viewer, form = await door.change(request, FACTORY)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlmodel import Session
 
 from control_plane.api import AgentDetail, call_figures, not_served
+from control_plane.console.card_queries import Halt, halts_of
 from control_plane.console.chart import Chart, chart
 from control_plane.console.door import Door
 from control_plane.console.feed import Parts, Render
@@ -31,6 +32,7 @@ from control_plane.fleet.telemetry import (
     Change,
     History,
     Kind,
+    Reliability,
     Span,
     Wanted,
     read_changes,
@@ -49,16 +51,16 @@ logger = logging.getLogger(__name__)
 RANGES_MS = {"1h": HOUR_MS, "6h": 6 * HOUR_MS, "24h": 24 * HOUR_MS, "7d": 7 * 24 * HOUR_MS}
 MOST_POINTS = 160
 MOST_EVENTS = 12
-# History moves slowly, and costs more to draw than all else on the page.
-TRENDS_EVERY_MS = 10_000
-# A month's figures are exact, and summed over all of its calls.
-FIGURES_EVERY_MS = 10_000
+# History moves slowly, and costs more to read and draw than all else on the page. So do a month's figures,
+# which are exact, and summed over all of its calls.
+HISTORY_EVERY_MS = 10_000
 _TRENDS = {
     "temperature_celsius": ("Temperature", 100.0),
     "utilisation_percent": ("Utilisation", 100.0),
     "memory_used_bytes": ("Memory in use", None),
     "power_watts": ("Power", None),
     "clock_graphics_mhz": ("Graphics clock", None),
+    "clock_memory_mhz": ("Memory clock", None),
 }
 
 
@@ -74,6 +76,19 @@ class Wish:
 class _Event:
     at_unix_ms: int
     words: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What was read of history, and for whom."""
+
+    of: tuple[str, Role]
+    read_ms: int
+    trends: str
+    # None: it cannot be read now.
+    reliability: Reliability | None
+    # To a provider: of its cards, by others.
+    served: list[Any]
 
 
 class FactoryParts:
@@ -137,24 +152,24 @@ class FactoryParts:
 
     def renderer(self, tenant_id: TenantId, wish: Wish) -> Render:
         """Renders the live parts, for a feed: of the role as it is each time."""
-        trends, drawn_ms = "", 0
+        past: _Past | None = None
         figures, summed_ms = dict[str, Any](), 0
 
         async def render() -> Parts:
-            nonlocal trends, drawn_ms, figures, summed_ms
+            nonlocal past, figures, summed_ms
             role, now = self._door.role_of(tenant_id), unix_ms()
             agent = None
             if role not in (Role.NONE, Role.CONSUMER):
                 agent, _ = await self.find(tenant_id, wish)
             if agent is None:
-                if now - summed_ms >= FIGURES_EVERY_MS:
+                if now - summed_ms >= HISTORY_EVERY_MS:
                     figures, summed_ms = await self._figures(tenant_id, now), now
                 # An owner without a card: it was revoked a moment ago, and the role follows.
                 shown = role if role is Role.CONSUMER else Role.NONE
                 return await self._without_cards(tenant_id, shown, figures)
-            if now - drawn_ms >= TRENDS_EVERY_MS:
-                trends, drawn_ms = await self._trends(agent, wish), now
-            return {**await self._with_cards(agent, role), "trends": trends}
+            if past is None or past.of != (agent.id, role) or now - past.read_ms >= HISTORY_EVERY_MS:
+                past = await self._past(agent, role, wish)
+            return {**await self._with_cards(agent, role, past), "trends": past.trends}
 
         return render
 
@@ -191,9 +206,8 @@ class FactoryParts:
             parts["enrolment"] = self._render("enrolment_waiting", **values)
         return parts
 
-    async def _with_cards(self, row: Agent, role: Role) -> Parts:
+    async def _past(self, row: Agent, role: Role, wish: Wish) -> _Past:
         agent_id, tenant_id, now = AgentId(row.id), TenantId(row.tenant_id), unix_ms()
-        status = self._parts.fleet.status(agent_id)
         try:
             reliability = await asyncio.to_thread(
                 read_reliability, self._parts.telemetry, tenant_id, agent_id, now
@@ -201,15 +215,22 @@ class FactoryParts:
         except sqlite3.Error as error:
             logger.warning("%s cannot be read: %s", self._parts.telemetry, error)
             reliability = None
-        # The tenant's name is on the page already, and no part of what is shared.
-        detail = AgentDetail.of_row(row, "", status, reliability)
-
-        def query(session: Session) -> tuple[bool, list[Any]]:
+        served: list[Any] = []
+        if role is Role.PROVIDER:
             day = Moments(now - 24 * HOUR_MS, now + 1)
-            served = served_by_hour(session, day, tenant_id) if role is Role.PROVIDER else []
-            return has_served(session, tenant_id, agent_id), served
+            served = await self._parts.store.read(lambda session: served_by_hour(session, day, tenant_id))
+        return _Past((row.id, role), now, await self._trends(row, wish), reliability, served)
 
-        has_answered, served = await self._parts.store.read(query)
+    async def _with_cards(self, row: Agent, role: Role, past: _Past) -> Parts:
+        agent_id, tenant_id = AgentId(row.id), TenantId(row.tenant_id)
+        status = self._parts.fleet.status(agent_id)
+        # The tenant's name is on the page already, and no part of what is shared.
+        detail = AgentDetail.of_row(row, "", status, past.reliability)
+
+        def query(session: Session) -> tuple[bool, list[Halt]]:
+            return has_served(session, tenant_id, agent_id), halts_of(session, row)
+
+        has_answered, halts = await self._parts.store.read(query)
         classes = []
         for card in detail.cards:
             name, memory = card.properties["name"].value, card.properties["memory_total_bytes"].value
@@ -224,9 +245,10 @@ class FactoryParts:
             "role": role,
             "classes": classes,
             "has_answered": has_answered,
-            "served": served,
+            "served": past.served,
+            "halts": halts,
         }
-        names = ["head", "enrolment", "tiles", "health", "engine"]
+        names = ["head", "halts", "enrolment", "tiles", "health", "engine"]
         parts = {name: self._render(name, **values) for name in names}
         if role is Role.PROVIDER:
             parts["pool"] = self._render("pool", **values)

@@ -31,6 +31,8 @@ class _Feed:
 
     latest: Parts = field(default_factory=dict)
     version: int = 0
+    # What the newest version changed, encoded once for all who have seen the one before.
+    newest: bytes = b""
     viewers: int = 0
     # There is nothing to look at any more.
     is_over: bool = False
@@ -99,10 +101,9 @@ class Feeds:
                 yield _OVER
                 return
             if feed.version not in (0, version):
-                version = feed.version
-                fresh = {name: html for name, html in feed.latest.items() if shown.get(name) != html}
-                shown = feed.latest
-                yield b"data: " + json.dumps(fresh).encode() + b"\n\n"
+                event = feed.newest if version == feed.version - 1 else _event(shown, feed.latest)
+                version, shown = feed.version, feed.latest
+                yield event
             try:
                 async with asyncio.timeout_at(look_again_at):
                     await changed.wait()
@@ -113,6 +114,11 @@ class Feeds:
                     yield _OVER
                     return
                 yield b": still here\n\n"
+
+
+def _event(before: Parts, now: Parts) -> bytes:
+    fresh = {name: html for name, html in now.items() if before.get(name) != html}
+    return b"data: " + json.dumps(fresh).encode() + b"\n\n"
 
 
 async def _follow(feed: _Feed, render: Render) -> None:
@@ -129,6 +135,7 @@ async def _follow(feed: _Feed, render: Render) -> None:
             logger.exception("a page could not be rendered, trying again in %s s", EVERY_S)
         else:
             if parts != feed.latest:
+                feed.newest = _event(feed.latest, parts)
                 feed.latest, feed.version = parts, feed.version + 1
                 before, feed.changed = feed.changed, asyncio.Event()
                 before.set()

@@ -7,6 +7,7 @@ from control_plane.console.viewer import Viewer
 from control_plane.economy import Role
 
 EVERY_ROLE = frozenset(Role)
+WITH_CARDS = frozenset({Role.OWNER, Role.PROVIDER})
 
 
 class Audience(StrEnum):
@@ -24,9 +25,28 @@ class Page:
     # The tenant's role decides what is on a page; here, whether there is one. Of the operator's: all.
     roles: frozenset[Role] = EVERY_ROLE
     admins_only: bool = False
+    # Others are reached from a page that is.
+    in_navigation: bool = True
 
 
 FACTORY = Page("/console", "AI Factory", Audience.TENANT)
+TRY_IT = Page("/console/try", "Try it", Audience.TENANT)
+DIAGNOSTICS = Page(
+    "/console/cards/{agent}/diagnostics",
+    "Diagnostics",
+    Audience.TENANT,
+    WITH_CARDS,
+    admins_only=True,
+    in_navigation=False,
+)
+LOAD_TESTS = Page(
+    "/console/cards/{agent}/load-tests",
+    "Load tests",
+    Audience.TENANT,
+    WITH_CARDS,
+    admins_only=True,
+    in_navigation=False,
+)
 OPERATOR_HOME = Page("/console/operator", "Fleet", Audience.OPERATOR)
 AUDIT = Page("/console/audit", "Audit", Audience.TENANT, admins_only=True)
 OPERATOR_TENANTS = Page("/console/operator/tenants", "Tenants", Audience.OPERATOR)
@@ -40,9 +60,12 @@ CALLS = Page("/console/calls", "Calls", Audience.TENANT)
 
 PAGES = (
     FACTORY,
+    TRY_IT,
     USAGE,
     CALLS,
     AUDIT,
+    DIAGNOSTICS,
+    LOAD_TESTS,
     OPERATOR_HOME,
     OPERATOR_TENANTS,
     OPERATOR_POOLS,
@@ -64,4 +87,4 @@ def may_see(viewer: Viewer, page: Page) -> bool:
 
 def pages_of(viewer: Viewer) -> list[Page]:
     """In the order of the navigation."""
-    return [page for page in PAGES if may_see(viewer, page)]
+    return [page for page in PAGES if page.in_navigation and may_see(viewer, page)]

@@ -9,14 +9,19 @@ records. On a shared card or at a vendor an attempt is made under a *hold*, whic
 
 from control_plane.gateway.absent import NoCounting
 from control_plane.gateway.counting import OwnCounting
+from control_plane.gateway.errors import ClientGone
 from control_plane.gateway.exchange import Exchange, RequestHead, Wire
 from control_plane.gateway.gateway import Gateway, Rooms
 from control_plane.gateway.limits import Limits
+from control_plane.gateway.ports import Client, Headers
 from control_plane.gateway.siblings import Siblings
 
 __all__ = [
+    "Client",
+    "ClientGone",
     "Exchange",
     "Gateway",
+    "Headers",
     "Limits",
     "NoCounting",
     "OwnCounting",

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,7 +28,12 @@ from control_plane.gateway.models import list_body, model_objects, reachable_mod
 from control_plane.gateway.parts import Parts
 from control_plane.gateway.pool import Pool
 from control_plane.gateway.ports import Access, Client, Counting, Economy, Fleet
-from control_plane.gateway.request import INFERENCE_PATHS, InferenceRequest, read_request
+from control_plane.gateway.request import (
+    CHAT_COMPLETIONS,
+    INFERENCE_PATHS,
+    InferenceRequest,
+    read_request,
+)
 from control_plane.gateway.streams import InFlight
 from control_plane.gateway.surfaces import SURFACES, SurfaceClient, nothing_here, surface_of
 from control_plane.gateway.vendor_dispatch import VendorDispatch
@@ -158,15 +163,32 @@ class Gateway:
     async def _serve(self, exchange: Exchange) -> None:
         surface = surface_of(exchange.path)
         client: Client = exchange if surface is None else SurfaceClient(exchange, surface)
+        await self._answered(exchange.path, client, self._answer(exchange, client))
+
+    def converse(
+        self, principal: Principal, declared: Purpose, raw: bytes, client: Client
+    ) -> "asyncio.Task[None]":
+        """A chat completion that a page of our own asks for: in all but its transport as any other call of
+        the principal's, refusals too. Goes on until it is settled, whoever waits; `client` ends it by being
+        gone."""
+
+        async def work() -> None:
+            with self._counted(principal):
+                request = await self._read(partial(read_request, CHAT_COMPLETIONS), raw)
+                await serve(self._parts, principal, _purpose(principal, declared), request, client)
+
+        return self._own(self._answered(CHAT_COMPLETIONS, client, work()))
+
+    async def _answered(self, path: str, client: Client, work: Awaitable[None]) -> None:
         try:
-            await self._answer(exchange, client)
+            await work
         except Refusal as refusal:
             await self._refuse(client, refusal)
         except ClientGone:
             logger.debug("a client went away")
         except Exception:
-            logger.exception("a request to %s failed in the gateway itself", exchange.path)
-            if not exchange.started:
+            logger.exception("a request to %s failed in the gateway itself", path)
+            if not client.started:
                 message = "the gateway failed; this is not your fault"
                 await self._refuse(client, Refusal(Condition.INTERNAL, message))
 
@@ -189,6 +211,16 @@ class Gateway:
         self, principal: Principal, headers: RequestHeaders, exchange: Exchange, client: Client
     ) -> None:
         purpose = _purpose(principal, headers.purpose)
+        with self._counted(principal):
+            body = await exchange.body(headers.content_length)
+            read = client.read if isinstance(client, SurfaceClient) else partial(read_request, exchange.path)
+            request = await self._read(read, body)
+            del body
+            await serve(self._parts, principal, purpose, request, client)
+
+    @contextmanager
+    def _counted(self, principal: Principal) -> Iterator[None]:
+        """Raises Refusal where as many calls are under way as may be."""
         if self._calls >= self._limits.calls_at_once:
             message = "too many calls are being served; try again in a moment"
             raise Refusal(Condition.OVERLOADED, message, headers={"retry-after": "2"})
@@ -199,11 +231,7 @@ class Gateway:
         self._calls += 1
         self._calls_of[principal.tenant_id] = of_tenant + 1
         try:
-            body = await exchange.body(headers.content_length)
-            read = client.read if isinstance(client, SurfaceClient) else partial(read_request, exchange.path)
-            request = await self._read(read, body)
-            del body
-            await serve(self._parts, principal, purpose, request, client)
+            yield
         finally:
             self._calls -= 1
             self._calls_of[principal.tenant_id] -= 1
@@ -216,17 +244,20 @@ class Gateway:
         async with self._parsing:
             return await asyncio.to_thread(read, body)
 
-    async def _models(self, path: str, principal: Principal, client: Client) -> None:
+    def models_of(self, tenant_id: TenantId) -> dict[str, int]:
+        """What a tenant can reach now: served names with the largest context of a call to each."""
         parts = self._parts
-        contexts = reachable_models(
+        return reachable_models(
             parts.fleet.view,
             parts.economy,
             parts.vendors,
             parts.counting.models,
-            principal.tenant_id,
+            tenant_id,
             unix_ms(),
         )
-        models = model_objects(contexts, self._started_unix_s)
+
+    async def _models(self, path: str, principal: Principal, client: Client) -> None:
+        models = model_objects(self.models_of(principal.tenant_id), self._started_unix_s)
         if path == MODELS_PATH:
             await _send_json(client, 200, list_body(models))
             return

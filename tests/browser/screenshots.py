@@ -7,7 +7,15 @@ from pathlib import Path
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.console import PASSWORD
-from tests.support.console_world import HOSTS, ConsoleWorld, console_world, email_of
+from tests.support.console_world import (
+    HOSTS,
+    ConsoleWorld,
+    console_world,
+    diagnostic_results,
+    email_of,
+    put_load_tests,
+)
+from tests.support.gateway_engine import Exchange, stream_of
 from tests.support.machine import CHROMIUM
 from tests.support.usage_world import usage_world
 
@@ -29,6 +37,13 @@ def main(folder: Path) -> None:
         for theme in ("light", "dark"):
             _shoot_operator(world, browser, theme, "", folder)
         _shoot_operator(world, browser, "light", "-phone", folder)
+        put_load_tests(world, "owner")
+        world.engine.script = _greet
+        with world.diagnosing("owner", diagnostic_results()) as go_on:
+            go_on()
+            for theme in ("light", "dark"):
+                _shoot_others(world, browser, theme, "", folder)
+            _shoot_others(world, browser, "light", "-phone", folder)
         browser.close()
     usage(folder)
 
@@ -63,12 +78,35 @@ def usage(folder: Path) -> None:
         browser.close()
 
 
+async def _greet(exchange: Exchange) -> None:
+    await exchange.stream(stream_of("Hello", ", or: good day,", " in most places."))
+
+
 def _shoot(world: ConsoleWorld, browser: Browser, role: str, theme: str, size: str, folder: Path) -> None:
     page = _signed_in(world.url, browser, role, theme, size)
     if role in ("owner", "provider"):
         expect(page.locator("[data-part=head] .state.good", has_text="live")).to_be_visible(timeout=60_000)
         expect(page.locator("[data-part=trends] path").first).to_be_attached()
     page.screenshot(path=folder / f"factory-{role}-{theme}{size}.png")
+    page.context.close()
+
+
+def _shoot_others(world: ConsoleWorld, browser: Browser, theme: str, size: str, folder: Path) -> None:
+    """The owner's other pages, each in use."""
+    page = _signed_in(world.url, browser, "owner", theme, size)
+    card = f"/console/cards/{world.agents['owner'].agent_id}"
+    page.goto(f"{card}/diagnostics")
+    page.get_by_role("button", name="Look it over now").click()
+    expect(page.locator(".run").first.locator("h2")).to_contain_text("failed")
+    page.screenshot(path=folder / f"diagnostics-{theme}{size}.png")
+    page.goto(f"{card}/load-tests")
+    expect(page.locator("svg.curve")).to_be_visible()
+    page.screenshot(path=folder / f"load-tests-{theme}{size}.png", full_page=True)
+    page.goto("/console/try")
+    page.get_by_label("Message").fill("How do you say hello?")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator(".said.assistant .figures")).to_be_visible()
+    page.screenshot(path=folder / f"try-{theme}{size}.png")
     page.context.close()
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from daalu_wire.v1 import agent_pb2
 from playwright.sync_api import Page, Response, expect
 
 from tests.browser.conftest import PATIENCE_MS, Open
@@ -33,6 +34,36 @@ def test_a_readings_change_comes_to_the_page_by_itself(signed_in: Open, world: C
     _live(page)
     world.set_reading("owner", temperature_celsius=73)
     expect(page.locator("[data-reading=temperature_celsius] .value")).to_have_text("73 °C", timeout=5_000)
+
+
+def test_the_page_is_painted_within_a_second(signed_in: Open) -> None:
+    page = signed_in("owner")
+    _live(page)
+    page.reload()
+    # Of the card's readings, from the moment at which the page was asked for.
+    expect(page.locator("[data-reading=temperature_celsius] .value")).to_contain_text("°C")
+    first_ms = page.evaluate(
+        """() => new Promise((done) => new PerformanceObserver((seen) => {
+            const paint = seen.getEntries().find((each) => each.name === "first-contentful-paint");
+            if (paint) done(paint.startTime);
+        }).observe({ type: "paint", buffered: true }))"""
+    )
+    assert first_ms < 1_000
+
+
+def test_a_deployment_is_followed_by_phase_and_per_cent(signed_in: Open, world: ConsoleWorld) -> None:
+    page = signed_in("owner")
+    _live(page)
+    engine = world.behaviour("owner").engine
+    engine.phase, engine.progress_percent = agent_pb2.ENGINE_PHASE_LOADING, 40
+    engine.detail = "loading weights"
+    try:
+        expect(page.locator("[data-part=engine]")).to_contain_text("loading")
+        expect(page.locator("[data-part=engine] progress")).to_have_attribute("value", "40")
+        expect(page.locator("[data-part=engine]")).to_contain_text("loading weights")
+    finally:
+        engine.phase, engine.progress_percent, engine.detail = agent_pb2.ENGINE_PHASE_READY, 0, ""
+    expect(page.locator("[data-part=engine]")).to_contain_text("ready")
 
 
 def test_a_critical_card_says_so_in_a_word_and_with_advice(signed_in: Open, world: ConsoleWorld) -> None:

@@ -147,6 +147,7 @@ def _known(world: UsageWorld, role: str) -> dict[str, str]:
         "before": world.calls[role][-1],
         "month": world.last_month,
         "model": MODEL,
+        "test_id": "lt-none",
         # Of the files that pages are made with.
         "version": "0",
         "name": "console.css",

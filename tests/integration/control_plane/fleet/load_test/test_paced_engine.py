@@ -4,6 +4,7 @@ agent's engine of a known pace; and the same client beside that engine."""
 import asyncio
 import csv
 import io
+import re
 import shutil
 import signal
 import time
@@ -25,6 +26,7 @@ from control_plane.identifiers import AgentId
 from control_plane.store import Store, unix_ms
 from control_plane.store.load_test_tables import LoadTest
 from control_plane.store.tables import ApiKey, Audit, Call, Connection, Deployment
+from tests.support.console import browser, choose_password, form_token, new_person, run, sign_in
 from tests.support.control_plane import ControlPlane, initialised, serving
 from tests.support.engine_model import MODEL_ID, SERVED_NAME, tiny_model
 from tests.support.fleet import enrol, new_scripted_agent
@@ -234,3 +236,41 @@ async def test_the_key_of_a_killed_process_ends_with_its_lease_and_is_revoked_by
 
 async def _now() -> int:
     return unix_ms()
+
+
+async def test_an_admin_of_the_tenant_starts_one_on_its_own_card_and_nobody_elses_admin_does(
+    tmp_path: Path,
+) -> None:
+    async with _bench(tmp_path) as bench:
+        with serving(bench.plane):
+            await _routable(bench)
+            tenant = (await bench.ask("GET", f"/agents/{bench.agent_id}")).json()["tenant_name"]
+            await asyncio.to_thread(_through_the_console, bench, tenant)
+
+
+def _through_the_console(bench: Bench, tenant: str) -> None:
+    path = f"/console/cards/{bench.agent_id}/load-tests"
+    run(bench.plane, "tenants", "create", "zebra-corp")
+    for email, of in (("ada@acme.test", tenant), ("olga@other.test", "zebra-corp")):
+        choose_password(bench.plane, new_person(bench.plane, of, email))
+    with browser(bench.plane) as admin, browser(bench.plane) as other:
+        sign_in(admin, "ada@acme.test")
+        sign_in(other, "olga@other.test")
+        sweep = {"concurrencies": "1,2", "input_tokens": "16", "output_tokens": "10"}
+        beyond = sweep | {"concurrencies": "1,1000", "form_token": form_token(admin.get("/console").text)}
+        answer = admin.post(path, data=beyond)
+        assert (answer.status_code, "256" in answer.text) == (422, True)
+        foreign = sweep | {"form_token": form_token(other.get("/console").text)}
+        assert other.post(path, data=foreign).status_code == 404
+        assert admin.post(path, data=beyond | sweep).status_code == 303
+        deadline = time.monotonic() + PATIENCE_S
+        while "Under way" in (page := admin.get(path).text):
+            assert time.monotonic() < deadline, page
+            time.sleep(0.2)
+        assert "asked by ada@acme.test" in page
+        assert 'class="curve"' in page
+        found = re.search(r"/console/load-tests/([^/]+)/csv", page)
+        assert found is not None, page
+        header, *rows = csv.reader(io.StringIO(admin.get(found[0]).text))
+        assert (tuple(header), len(rows)) == (FIGURES, 2)
+        assert other.get(found[0]).status_code == 404
