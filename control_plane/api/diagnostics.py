@@ -109,18 +109,20 @@ def diagnostic_routes(store: Store, runs: Runs) -> APIRouter:
 
     @routes.post("/agents/{agent}/diagnostics", status_code=202)
     async def start(agent: str) -> RunResponse:
+        """Has an agent look its host over. The run goes on by itself: ask for it again."""
         row, _ = await store.read(lambda session: find_agent(session, agent))
         return await shown(await runs.start(AgentId(row.id), OPERATOR))
 
     @routes.get("/agents/{agent}/diagnostics")
     async def of_agent(agent: str, limit: Annotated[int, Query(ge=1, le=MAX_RUNS)] = 10) -> list[RunResponse]:
-        """The newest first."""
+        """Runs of diagnostics on an agent, the newest first."""
         row, _ = await store.read(lambda session: find_agent(session, agent))
         found = await store.read(lambda session: list_runs(session, row.id, limit))
         return [RunResponse.of(run, runs.check_under_way(run.row.id)) for run in found]
 
     @routes.get("/diagnostics/{run_id}")
     async def run(run_id: str) -> RunResponse:
+        """One run of diagnostics, with its findings so far."""
         return await shown(run_id)
 
     return routes
