@@ -14,7 +14,8 @@ from tests.support.machine import ROOT
 from tests.support.netlab import Host, Lab
 from tests.support.programs import Program, eventually
 
-pytestmark = [pytest.mark.debian, pytest.mark.containers]
+# The first test waits for both images.
+pytestmark = [pytest.mark.debian, pytest.mark.containers, pytest.mark.timeout(600)]
 
 FILES = ROOT / "containers"
 CONTROL_PLANE, AGENT = "daalu-control-plane", "daalu-agent-alone"
