@@ -89,14 +89,14 @@ class HttpConnection(asyncio.Protocol):
         self,
         config: Config,
         server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
         *,
         inference: Inference | None = None,
+        max_connections: int,
     ) -> None:
         self._config = config
         self._server = server_state
         self._inference = inference
+        self._max_connections = max_connections
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         # What follows a request that said `connection: close` is ours to ignore, not the parser's to refuse.
@@ -137,7 +137,10 @@ class HttpConnection(asyncio.Protocol):
         self._flow = Flow(self._transport)
         self._wire = Wire(self._transport, self._flow, self._common_headers, self._answered)
         self._server.connections.add(self)  # type: ignore[arg-type]  # uvicorn's set knows its own protocols
-        self._watchdog.begin(HEAD_TIMEOUT_S)
+        if len(self._server.connections) > self._max_connections:
+            self._refuse(_TOO_MANY)
+        else:
+            self._watchdog.begin(HEAD_TIMEOUT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
@@ -378,6 +381,11 @@ _NO_UPGRADE = HeadRefused(
     400, "upgrade_refused", "Only HTTP/1.1 is spoken here: send this request without the header 'Upgrade'."
 )
 _TOO_SLOW = HeadRefused(408, "request_timeout", f"The headers did not arrive within {HEAD_TIMEOUT_S:.0f} s.")
+_TOO_MANY = HeadRefused(
+    503,
+    "too_many_connections",
+    "This control plane has as many connections open as it takes: try again later, and reuse connections.",
+)
 _TOO_LARGE = HeadRefused(
     431,
     "headers_too_large",

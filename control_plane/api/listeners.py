@@ -1,5 +1,6 @@
 """Listeners: the TLS and the plain one. uvicorn's server accepts and stops, our protocol does the rest."""
 
+import asyncio
 import errno
 import socket
 import ssl
@@ -18,6 +19,12 @@ KEEP_ALIVE_S = 65
 BACKLOG = 2048
 # How long calls in flight may go on once a stop was asked for.
 STOP_GRACE_S = 10
+# From the connection to the end of TLS's handshake, which no request's deadline covers; and for a goodbye.
+HANDSHAKE_TIMEOUT_S = 10.0
+TLS_GOODBYE_TIMEOUT_S = 5.0
+# Open at a time on one listener. An idle one costs some kilobytes, with TLS tens of them; what is beyond is
+# told so and closed, so that many idle ones cannot take the memory and files of the calls under way.
+MAX_CONNECTIONS = 10_000
 
 
 class CannotListen(Exception):
@@ -27,11 +34,39 @@ class CannotListen(Exception):
 class Listener(uvicorn.Server):
     """One address. Signals are the composition root's."""
 
-    def __init__(self, config: uvicorn.Config, listening: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, inference: Inference | None) -> None:
         super().__init__(config)
+        self._inference = inference
         self._listening = listening
+        self.servers: list[asyncio.Server] = []
         # For the log and for messages.
         self.address = str(Address(*listening.getsockname()[:2]))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's own has no deadline for TLS's handshake."""
+        for listening in sockets or ():
+            self.servers.append(await self._accept(listening))
+        self.started = True
+
+    async def _accept(self, listening: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        protocol = partial(
+            HttpConnection,
+            self.config,
+            self.server_state,
+            inference=self._inference,
+            max_connections=MAX_CONNECTIONS,
+        )
+        if self.config.ssl is None:
+            return await loop.create_server(protocol, sock=listening, backlog=BACKLOG)
+        return await loop.create_server(
+            protocol,
+            sock=listening,
+            backlog=BACKLOG,
+            ssl=self.config.ssl,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+            ssl_shutdown_timeout=TLS_GOODBYE_TIMEOUT_S,
+        )
 
     async def run_until_stopped(self) -> None:
         await self.serve(sockets=[self._listening])
@@ -77,7 +112,7 @@ def plain_listener(application: Any, address: Address, inference: Inference | No
     InvalidSetting where the address is not loopback."""
     if not address.is_loopback:
         raise InvalidSetting(f"plain HTTP on {address} is refused: only loopback addresses may have it")
-    return Listener(_configuration(application, inference, None), bind(address, "--listen-plain"))
+    return Listener(_configuration(application, None), bind(address, "--listen-plain"), inference)
 
 
 def tls_listener(
@@ -92,16 +127,12 @@ def tls_listener(
         context.load_cert_chain(certificate, key)
     except OSError as error:  # ssl.SSLError is one
         raise CannotListen(f"{certificate} and {key} cannot be used: {error}") from error
-    return Listener(_configuration(application, inference, context), bind(address, "--listen"))
+    return Listener(_configuration(application, context), bind(address, "--listen"), inference)
 
 
-def _configuration(
-    application: Any, inference: Inference | None, context: ssl.SSLContext | None
-) -> uvicorn.Config:
+def _configuration(application: Any, context: ssl.SSLContext | None) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        # A call makes a connection's protocol, as a class would.
-        http=partial(HttpConnection, inference=inference),  # type: ignore[arg-type]
         ws="none",
         interface="asgi3",
         lifespan="off",
