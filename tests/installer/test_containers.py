@@ -56,9 +56,14 @@ def _serving(control_plane: Container, directory: Path) -> Program:
     return program
 
 
-def _processes(host: Host, words: bytes) -> list[int]:
-    """Whose command line has these words, each after a zero byte."""
-    return [pid for pid in host.pids() if words in Path(f"/proc/{pid}/cmdline").read_bytes()]
+def _processes(host: Host, python: str, command: str) -> list[int]:
+    """Of this Python and this command, without what started them."""
+    found = []
+    for pid in host.pids():
+        program, *words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        if program.startswith(python) and command in words:
+            found.append(pid)
+    return found
 
 
 def test_the_control_plane_serves_as_a_user_that_is_not_root(
@@ -67,7 +72,7 @@ def test_the_control_plane_serves_as_a_user_that_is_not_root(
     assert not control_plane.is_healthy()
     program = _serving(control_plane, tmp_path)
     try:
-        [process] = _processes(host, b"/opt/daalu/bin/daalu\0serve")
+        [process] = _processes(host, "/opt/daalu/bin/python", "serve")
         status = Path(f"/proc/{process}/status").read_text()
         assert f"\nUid:\t{USER_ID}\t{USER_ID}\t" in status
         os.kill(process, signal.SIGTERM)
@@ -100,7 +105,7 @@ def test_an_agent_in_a_container_enrols_and_is_heard_until_it_is_stopped(
             return str(agents[0]["liveness"])
 
         daemon.wait_until(lambda: liveness() == "live", "it is heard", timeout_s=START_TIMEOUT_S)
-        [process] = _processes(host, b"bin/daalu-agent\0run")
+        [process] = _processes(host, "/opt/daalu-agent/current/bin/python", "run")
         os.kill(process, signal.SIGTERM)
         eventually(lambda: not daemon.running, "the agent has ended", timeout_s=STOP_TIMEOUT_S)
         assert not agent.is_healthy()

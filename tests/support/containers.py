@@ -67,8 +67,11 @@ class Images:
         return configuration
 
     def container(self, image: str, host: Host, *volumes: str) -> "Container":
-        name = self._run("from", "--pull-never", image)
-        return Container(self, name, image, host, [f"--volume={each}" for each in volumes])
+        return Container(self, image, host, [f"--volume={each}" for each in volumes])
+
+    def made_of(self, image: str) -> str:
+        """A new container's name."""
+        return self._run("from", "--pull-never", image)
 
     def command(self, *words: str) -> list[str]:
         return [*self._buildah, *words]
@@ -79,22 +82,24 @@ class Images:
 
 
 class Container:
-    """Commands run in `host`'s network, as the image's user."""
+    """Commands run in `host`'s network, as the image's user, and one at a time: buildah makes and removes files
+    of a container around each. So the daemon has a container of its own, and shares the volumes."""
 
-    def __init__(self, images: Images, name: str, image: str, host: Host, volumes: Sequence[str]) -> None:
+    def __init__(self, images: Images, image: str, host: Host, volumes: Sequence[str]) -> None:
         self._images = images
-        self._name = name
+        self._image = image
+        self._name = images.made_of(image)
         self._configuration = images.configuration(image)
         self._host = host
         self._volumes = volumes
 
     def run(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        return self._host.run(self._command(words), check=check, env=environment())
+        return self._host.run(self._command(self._name, words), check=check, env=environment())
 
     def daemon(self, log: Path, *words: str) -> Program:
         """What the image starts, with the arguments `words`; to be started and stopped."""
         command = [*self._configuration["Entrypoint"], *(words or self._configuration["Cmd"])]
-        return Program(self._host, self._command(command), log, _ENVIRONMENT)
+        return Program(self._host, self._command(self._images.made_of(self._image), command), log, _ENVIRONMENT)
 
     def is_healthy(self) -> bool:
         """By the image's own health check."""
@@ -102,8 +107,8 @@ class Container:
         assert kind == "CMD", "a health check is a program with its arguments, and no shell's line"
         return self.run(*words, check=False).returncode == 0
 
-    def _command(self, words: Sequence[str]) -> list[str]:
-        return self._images.command("run", *self._volumes, self._name, "--", *words)
+    def _command(self, name: str, words: Sequence[str]) -> list[str]:
+        return self._images.command("run", *self._volumes, name, "--", *words)
 
 
 def environment() -> dict[str, str]:
