@@ -87,13 +87,14 @@ def test_an_agent_in_a_container_enrols_and_is_heard_until_it_is_stopped(
 ) -> None:
     program = _serving(control_plane, tmp_path)
     control_plane.run("daalu", "tenants", "create", "home")
-    invite = tmp_path / "invite"
-    invite.write_text(control_plane.run("daalu", "agents", "invite", "--tenant", "home").stdout)
-    (tmp_path / "state").mkdir(mode=0o700)
-    agent = images.container(AGENT, host, f"{invite}:/invite:ro", f"{tmp_path}/state:/var/lib/daalu-agent")
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    made = control_plane.run("daalu", "agents", "invite", "--tenant", "home")
+    (state / "invite").write_text(made.stdout)
+    agent = images.container(AGENT, host, f"{state}:/var/lib/daalu-agent")
     daemon = agent.daemon(
         tmp_path / "agent.log",
-        "run", "--ephemeral", "--direct", "--invite", "/invite", "--name", "boxed",
+        "run", "--ephemeral", "--direct", "--invite", "/var/lib/daalu-agent/invite", "--name", "boxed",
         "--simulated-card", "RTX 2000 Ada",
     )  # fmt: skip
     daemon.start()
