@@ -27,7 +27,7 @@ Names of fields end in their units. Moments are Unix milliseconds in UTC, days a
 
 def operation_id(route: APIRoute) -> str:
     """Of method and path, so that renaming a function changes nothing for generated clients."""
-    (method,) = route.methods or ()
+    (method,) = sorted(route.methods or ())
     words = route.path.removeprefix(PREFIX).replace("{", "").replace("}", "").replace("-", "_")
     return method.lower() + words.replace("/", "_")
 

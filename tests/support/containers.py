@@ -1,5 +1,5 @@
-"""Images built from the container files with buildah, on a clean Debian and with no network but this machine's
-package archives; and commands in containers of them.
+"""Images built from the container files with buildah, on a clean Debian and with no network; and commands in
+containers of them.
 
 Isolation is buildah's `chroot`: it wants no container engine's runtime. User, environment and files are the
 image's; network and processes are those of whoever runs it.
@@ -66,8 +66,9 @@ class Images:
         configuration: dict[str, Any] = found["Docker"]["config"]
         return configuration
 
-    def container(self, image: str, host: Host, *volumes: str) -> "Container":
-        return Container(self, image, host, [f"--volume={each}" for each in volumes])
+    def container(self, image: str, host: Host, volume: str | None = None) -> "Container":
+        """`volume`: what lies where in it, as FROM:TO."""
+        return Container(self, image, host, [f"--volume={volume}"] if volume else [])
 
     def made_of(self, image: str) -> str:
         """A new container's name."""
@@ -82,16 +83,19 @@ class Images:
 
 
 class Container:
-    """Commands run in `host`'s network, as the image's user, and one at a time: buildah makes and removes files
-    of a container around each. So the daemon has a container of its own, and shares the volumes."""
+    """Commands run in `host`'s network, as the image's user, and one at a time: buildah makes and removes
+    files of a container around each. So the daemon has a container of its own, and shares the volume.
 
-    def __init__(self, images: Images, image: str, host: Host, volumes: Sequence[str]) -> None:
+    One volume at most: with a second one buildah 1.28 lays the image's own over the given one.
+    """
+
+    def __init__(self, images: Images, image: str, host: Host, options: Sequence[str]) -> None:
         self._images = images
         self._image = image
         self._name = images.made_of(image)
         self._configuration = images.configuration(image)
         self._host = host
-        self._volumes = volumes
+        self._options = options
 
     def run(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         return self._host.run(self._command(self._name, words), check=check, env=environment())
@@ -99,7 +103,8 @@ class Container:
     def daemon(self, log: Path, *words: str) -> Program:
         """What the image starts, with the arguments `words`; to be started and stopped."""
         command = [*self._configuration["Entrypoint"], *(words or self._configuration["Cmd"])]
-        return Program(self._host, self._command(self._images.made_of(self._image), command), log, _ENVIRONMENT)
+        name = self._images.made_of(self._image)
+        return Program(self._host, self._command(name, command), log, _ENVIRONMENT)
 
     def is_healthy(self) -> bool:
         """By the image's own health check."""
@@ -108,7 +113,7 @@ class Container:
         return self.run(*words, check=False).returncode == 0
 
     def _command(self, name: str, words: Sequence[str]) -> list[str]:
-        return self._images.command("run", *self._volumes, name, "--", *words)
+        return self._images.command("run", *self._options, name, "--", *words)
 
 
 def environment() -> dict[str, str]:
