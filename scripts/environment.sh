@@ -60,9 +60,9 @@ install_packages() {
 # What the product needs of the system to run as a whole: the tunnel and its firewall.
 RUN_PACKAGES=(wireguard-go wireguard-tools nftables iproute2 procps)
 # What its tests need on top: a database server, a compiler for the NVML stub, a checker for the scripts,
-# clean machines for the installer, and a browser for the console.
+# clean machines for the installer, a builder of container images, and a browser for the console.
 # shellcheck disable=SC2034 # scripts/test uses it
-TEST_PACKAGES=("${RUN_PACKAGES[@]}" postgresql gcc libc6-dev shellcheck debootstrap systemd-container chromium
+TEST_PACKAGES=("${RUN_PACKAGES[@]}" postgresql gcc libc6-dev shellcheck debootstrap systemd-container buildah chromium
   fonts-dejavu-core)
 
 # Installs the Debian packages named where that is possible; elsewhere the caller finds out what is missing.

@@ -53,19 +53,24 @@ def access_routes(store: Store, refresh_access: RefreshAccess, public_url: str) 
 
     @routes.get("/tenants")
     async def tenants() -> list[TenantResponse]:
+        """All tenants."""
         return [TenantResponse.of(row) for row in await store.read(list_tenants)]
 
     @routes.post("/tenants", status_code=201)
     async def new_tenant(wanted: TenantRequest) -> TenantResponse:
+        """Makes a tenant. A name that another has is refused."""
         row = await store.write(lambda session: create_tenant(session, name=wanted.name, actor=OPERATOR))
         return TenantResponse.of(row)
 
     @routes.get("/tenants/{tenant}")
     async def tenant(tenant: str) -> TenantResponse:
+        """One tenant."""
         return TenantResponse.of(await store.read(lambda session: find_tenant(session, tenant)))
 
     @routes.get("/users")
     async def users(tenant: str | None = None) -> list[UserResponse]:
+        """People of a tenant, or of all."""
+
         def query(session: Session) -> list[User]:
             return list_users(session, _tenant_id(session, tenant))
 
@@ -73,6 +78,8 @@ def access_routes(store: Store, refresh_access: RefreshAccess, public_url: str) 
 
     @routes.post("/users", status_code=201)
     async def new_user(wanted: UserRequest) -> UserResponse:
+        """Makes a user. A link is how that person then chooses a password."""
+
         def unit(session: Session) -> User:
             tenant = find_tenant(session, wanted.tenant)
             return create_user(session, tenant=tenant, email=wanted.email, role=wanted.role, actor=OPERATOR)
@@ -81,7 +88,7 @@ def access_routes(store: Store, refresh_access: RefreshAccess, public_url: str) 
 
     @routes.post("/users/{user_id}/link", status_code=201)
     async def link(user_id: str) -> LinkResponse:
-        """Where the user chooses a password, once."""
+        """Makes the link by which a user chooses a password, once."""
         token, expires = await store.write(lambda session: new_link(session, user_id=user_id, actor=OPERATOR))
         return LinkResponse(
             user_id=user_id, link=f"{public_url}/console/welcome/{token}", expires_unix_ms=expires
@@ -95,6 +102,8 @@ def access_routes(store: Store, refresh_access: RefreshAccess, public_url: str) 
 
     @routes.get("/keys")
     async def keys(tenant: str | None = None) -> list[KeyResponse]:
+        """API keys, never their secrets."""
+
         def query(session: Session) -> list[ApiKey]:
             return list_keys(session, _tenant_id(session, tenant))
 
@@ -102,6 +111,8 @@ def access_routes(store: Store, refresh_access: RefreshAccess, public_url: str) 
 
     @routes.post("/keys", status_code=201)
     async def new_key(wanted: KeyRequest) -> NewKeyResponse:
+        """Makes an API key. The answer has its secret, this once."""
+
         def unit(session: Session) -> NewKey:
             tenant = find_tenant(session, wanted.tenant)
             return create_key(
@@ -114,6 +125,7 @@ def access_routes(store: Store, refresh_access: RefreshAccess, public_url: str) 
 
     @routes.post("/keys/{key_id}/revoke")
     async def revoke(key_id: str) -> KeyResponse:
+        """Ends an API key at once and for good."""
         row = await store.write(lambda session: revoke_key(session, key_id=key_id, actor=OPERATOR))
         await put_in_force()
         return KeyResponse.of(row)

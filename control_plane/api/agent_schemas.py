@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from daalu_wire.v1 import agent_pb2
 
-from control_plane.api.health import FindingResponse, findings
+from control_plane.api.health import CardFindingResponse, findings
 from control_plane.api.readings import CardResponse, CardSystemResponse, ReadingResponse, cards
 from control_plane.api.schemas import Response
 from control_plane.fleet import AgentStatus, Health
@@ -148,7 +148,7 @@ class AgentDetail(AgentSummary):
     card_system: CardSystemResponse | None
     cards: list[CardResponse]
     # What is wrong with its cards, worst first; `health` is the worst of them.
-    findings: list[FindingResponse]
+    findings: list[CardFindingResponse]
     # None: its history cannot be read now.
     reliability: ReliabilityResponse | None
 

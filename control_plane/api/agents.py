@@ -66,7 +66,7 @@ def agent_routes(
 
     @routes.get("/agents")
     async def agents(tenant: str | None = None, *, revoked: bool = False) -> list[AgentSummary]:
-        """`revoked`: those too."""
+        """Agents, of one tenant or of all. `revoked`: those too."""
 
         def query(session: Session) -> list[tuple[Agent, str]]:
             tenant_id = None if tenant is None else find_tenant(session, tenant).id
@@ -77,6 +77,8 @@ def agent_routes(
 
     @routes.post("/agents/invite", status_code=201)
     async def invite(wanted: InviteRequest) -> InviteResponse:
+        """Makes an invite, good once and for an hour. With a release served, also the line that installs."""
+
         def query(session: Session) -> Tenant:
             return find_tenant(session, wanted.tenant)
 
@@ -86,40 +88,48 @@ def agent_routes(
 
     @routes.get("/agents/{agent}")
     async def agent(agent: str) -> AgentDetail:
+        """One agent: host, cards, engine, findings with advice, reliability."""
         return await shown(agent)
 
     @routes.post("/agents/{agent}/revoke")
     async def revoke_agent(agent: str) -> AgentDetail:
+        """Ends an agent's traffic within 2 s and refuses its keys ever after."""
         await revoke(await identified(agent), OPERATOR)
         return await shown(agent)
 
     @routes.post("/agents/{agent}/deploy", status_code=202)
     async def deploy(agent: str, wanted: DeployRequest) -> AgentDetail:
+        """Wants a model on an agent. `model` is an id of the catalogue; the agent's own copy decides."""
         await fleet.deploy(await identified(agent), wanted.model, OPERATOR)
         return await shown(agent)
 
     @routes.post("/agents/{agent}/stop", status_code=202)
     async def stop(agent: str) -> AgentDetail:
+        """Wants no model on an agent."""
         await fleet.deploy(await identified(agent), None, OPERATOR)
         return await shown(agent)
 
     @routes.post("/agents/{agent}/drain", status_code=202)
     async def drain(agent: str) -> AgentDetail:
+        """Takes no new calls to an agent; those in flight end."""
         await fleet.set_drained(await identified(agent), OPERATOR, drained=True)
         return await shown(agent)
 
     @routes.post("/agents/{agent}/resume", status_code=202)
     async def resume(agent: str) -> AgentDetail:
+        """Ends draining."""
         await fleet.set_drained(await identified(agent), OPERATOR, drained=False)
         return await shown(agent)
 
     @routes.post("/agents/{agent}/pause-pool")
     async def pause_pool(agent: str) -> AgentDetail:
+        """Takes no new calls of pools to an agent; its owner's go on."""
         await fleet.set_pool_paused(await identified(agent), OPERATOR, paused=True)
         return await shown(agent)
 
     @routes.post("/agents/{agent}/resume-pool")
     async def resume_pool(agent: str) -> AgentDetail:
+        """Ends the pause of pool work."""
         await fleet.set_pool_paused(await identified(agent), OPERATOR, paused=False)
         return await shown(agent)
 

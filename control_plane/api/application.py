@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
@@ -15,6 +16,7 @@ from control_plane.api.agents import CreateInvite, Fleet, agent_routes
 from control_plane.api.audit import audit_routes
 from control_plane.api.calls import call_routes
 from control_plane.api.change import Change
+from control_plane.api.description import PREFIX, describe, operation_id
 from control_plane.api.diagnostics import Runs, diagnostic_routes
 from control_plane.api.economy import economy_routes
 from control_plane.api.errors import error_body, translate_errors
@@ -69,10 +71,12 @@ def build_api(parts: ApiParts) -> Application:
     application = FastAPI(
         title="Daalu AI Factory",
         # The description is for who holds the token, like everything under this path.
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=operation_id,
     )
+    describe(application, version("daalu-ai-factory"))
     translate_errors(application)
     change = Change(parts.store, parts.refresh_economy)
     for routes in (
@@ -100,7 +104,7 @@ def build_api(parts: ApiParts) -> Application:
         provider_routes(parts.store),
         audit_routes(parts.store),
     ):
-        application.include_router(routes, prefix="/api/v1")
+        application.include_router(routes, prefix=PREFIX)
     application.include_router(_health_routes(parts.store), include_in_schema=False)
     metrics = metrics_routes(parts.store, parts.operator_token, parts.access, parts.metrics)
     application.include_router(metrics, include_in_schema=False)

@@ -88,6 +88,7 @@ def audit_routes(store: Store) -> APIRouter:
 
     @routes.get("/audit")
     async def audit(wanted: Annotated[AuditRequest, Query()]) -> AuditResponse:
+        """Who changed what, the newest first, in pages."""
         return AuditResponse.of(await store.read(wanted.read))
 
     return routes

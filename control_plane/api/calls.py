@@ -128,11 +128,11 @@ class CallsRequest(Request):
 def call_routes(store: Store) -> APIRouter:
     routes = APIRouter()
 
-    # `since` and `until` are UTC days, both inclusive; one without the other is as in /spend.
     @routes.get("/calls", response_model=list[CallResponse])
     async def calls(
         wanted: Annotated[CallsRequest, Query()],
     ) -> list[CallResponse] | HttpResponse:
+        """Calls, the newest first. `since` and `until` are UTC days, both inclusive."""
         rows = await store.read(
             lambda session: list_calls(
                 session, wanted.search(session), before=wanted.before, limit=wanted.limit
@@ -142,6 +142,8 @@ def call_routes(store: Store) -> APIRouter:
 
     @routes.get("/calls/{call_id}")
     async def call(call_id: str) -> CallDetail:
+        """One call: what was decided, what was left out and why, and every attempt."""
+
         def query(session: Session) -> CallDetail:
             row, key = find_call(session, call_id)
             return CallDetail(

@@ -146,7 +146,7 @@ def diagnostic_routes(store: Store, runs: Runs) -> APIRouter:
 
     @routes.post("/agents/{agent}/diagnostics", status_code=202)
     async def start(agent: str, wanted: DiagnosticsRequest | None = None) -> RunResponse:
-        """Without a body: level 0."""
+        """Has an agent look its host over, without a body at level 0. The run goes on by itself: ask for it again."""
         row, _ = await store.read(lambda session: find_agent(session, agent))
         wanted = wanted or DiagnosticsRequest()
         started = await runs.start(
@@ -162,6 +162,7 @@ def diagnostic_routes(store: Store, runs: Runs) -> APIRouter:
 
     @routes.get("/agents/{agent}/diagnostics/levels")
     async def levels(agent: str) -> list[OfferResponse]:
+        """Which levels an agent's host can run now, and why not the others."""
         row, _ = await store.read(lambda session: find_agent(session, agent))
         return [
             OfferResponse(
@@ -172,17 +173,19 @@ def diagnostic_routes(store: Store, runs: Runs) -> APIRouter:
 
     @routes.get("/agents/{agent}/diagnostics")
     async def of_agent(agent: str, limit: Annotated[int, Query(ge=1, le=MAX_RUNS)] = 10) -> list[RunResponse]:
-        """The newest first."""
+        """Runs of diagnostics on an agent, the newest first."""
         row, _ = await store.read(lambda session: find_agent(session, agent))
         found = await store.read(lambda session: list_runs(session, row.id, limit))
         return [RunResponse.of(run, runs.check_under_way(run.row.id)) for run in found]
 
     @routes.get("/diagnostics/{run_id}")
     async def run(run_id: str) -> RunResponse:
+        """One run of diagnostics, with its findings so far."""
         return await shown(run_id)
 
     @routes.post("/diagnostics/{run_id}/cancel")
     async def cancel(run_id: str) -> RunResponse:
+        """Ends a run; what it took from the card's service is given back."""
         await runs.cancel(run_id, OPERATOR)
         return await shown(run_id)
 

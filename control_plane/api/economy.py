@@ -6,9 +6,9 @@ from sqlmodel import Session
 from control_plane.access import OPERATOR, find_tenant
 from control_plane.api.change import Change
 from control_plane.api.economy_schemas import (
-    CardResponse,
     ContributionRequest,
     ContributionResponse,
+    LentCardResponse,
     PlanRequest,
     PlanResponse,
     PolicyRequest,
@@ -62,10 +62,13 @@ def economy_routes(store: Store, change: Change) -> APIRouter:
 def _pools(routes: APIRouter, store: Store, change: Change) -> None:
     @routes.get("/pools")
     async def pools() -> list[PoolResponse]:
+        """All pools."""
         return [PoolResponse.model_validate(row) for row in await store.read(list_pools)]
 
     @routes.post("/pools", status_code=201)
     async def new_pool(wanted: PoolRequest) -> PoolResponse:
+        """Makes a pool, of the operator's cards or of tenants'."""
+
         def unit(session: Session) -> PoolResponse:
             row = create_pool(
                 session,
@@ -80,10 +83,13 @@ def _pools(routes: APIRouter, store: Store, change: Change) -> None:
 
     @routes.get("/pools/{pool}")
     async def one_pool(pool: str) -> PoolDetail:
+        """One pool: its cards, prices and share."""
         return await store.read(lambda session: pool_detail(session, pool))
 
     @routes.post("/pools/{pool}/contribute")
     async def lend(pool: str, wanted: ContributionRequest) -> ContributionResponse:
+        """Lends an agent's spare capacity to a pool."""
+
         def unit(session: Session) -> ContributionResponse:
             agent, _ = find_agent(session, wanted.agent)
             row = contribute(session, agent=agent, pool=find_pool(session, pool), actor=OPERATOR)
@@ -93,6 +99,8 @@ def _pools(routes: APIRouter, store: Store, change: Change) -> None:
 
     @routes.post("/agents/{agent}/withdraw")
     async def take_back(agent: str) -> ContributionResponse:
+        """Takes an agent out of its pool."""
+
         def unit(session: Session) -> ContributionResponse:
             found, _ = find_agent(session, agent)
             return ContributionResponse.model_validate(withdraw(session, agent=found, actor=OPERATOR))
@@ -103,16 +111,20 @@ def _pools(routes: APIRouter, store: Store, change: Change) -> None:
 def _terms(routes: APIRouter, store: Store, change: Change) -> None:
     @routes.get("/plans")
     async def plans() -> list[PlanResponse]:
+        """All plans."""
         return [PlanResponse.model_validate(row) for row in await store.read(list_plans)]
 
     @routes.post("/plans", status_code=201)
     async def new_plan(wanted: PlanRequest) -> PlanResponse:
+        """Makes a plan: quota, limits, billing, and what happens beyond the quota."""
         new = NewPlan(**wanted.model_dump())
         row = await change(lambda session: create_plan(session, new, actor=OPERATOR))
         return PlanResponse.model_validate(row)
 
     @routes.get("/prices")
     async def prices(pool: str | None = None) -> list[PriceResponse]:
+        """Prices with the times from which they count."""
+
         def query(session: Session) -> list[PriceResponse]:
             pool_id = find_pool(session, pool).id if pool is not None else None
             return [PriceResponse.model_validate(row) for row in list_prices(session, pool_id=pool_id)]
@@ -121,6 +133,7 @@ def _terms(routes: APIRouter, store: Store, change: Change) -> None:
 
     @routes.post("/pools/{pool}/prices")
     async def new_price(pool: str, wanted: PriceRequest) -> PriceResponse:
+        """Sets a model's price in a pool, in micro-USD per million tokens. Earlier ones stay."""
         cached = wanted.cached_input_micro_usd_per_mtok
         price = PriceTerms(
             wanted.input_micro_usd_per_mtok,
@@ -143,6 +156,8 @@ def _terms(routes: APIRouter, store: Store, change: Change) -> None:
 
     @routes.post("/pools/{pool}/share")
     async def new_share(pool: str, wanted: ShareRequest) -> ShareResponse:
+        """Sets what part of a charge goes to the card's owner, in basis points. Earlier ones stay."""
+
         def unit(session: Session) -> ShareResponse:
             row = set_share(
                 session,
@@ -159,6 +174,8 @@ def _terms(routes: APIRouter, store: Store, change: Change) -> None:
 def _tenants(routes: APIRouter, store: Store, change: Change) -> None:
     @routes.get("/subscriptions")
     async def subscriptions(tenant: str | None = None) -> list[SubscriptionResponse]:
+        """Subscriptions, ended ones too."""
+
         def query(session: Session) -> list[SubscriptionResponse]:
             tenant_id = find_tenant(session, tenant).id if tenant is not None else None
             rows = list_subscriptions(session, tenant_id=tenant_id)
@@ -168,6 +185,8 @@ def _tenants(routes: APIRouter, store: Store, change: Change) -> None:
 
     @routes.post("/subscriptions", status_code=201)
     async def subscribe(wanted: SubscriptionRequest) -> SubscriptionResponse:
+        """Gives a tenant a right to a pool, under a plan."""
+
         def unit(session: Session) -> SubscriptionResponse:
             row = start_subscription(
                 session,
@@ -182,6 +201,7 @@ def _tenants(routes: APIRouter, store: Store, change: Change) -> None:
 
     @routes.post("/subscriptions/{subscription_id}/end")
     async def unsubscribe(subscription_id: str) -> SubscriptionResponse:
+        """Ends a subscription at once."""
         row = await change(
             lambda session: end_subscription(session, subscription_id=subscription_id, actor=OPERATOR)
         )
@@ -189,10 +209,13 @@ def _tenants(routes: APIRouter, store: Store, change: Change) -> None:
 
     @routes.get("/tenants/{tenant}/policy")
     async def policy(tenant: str) -> StandingResponse:
+        """A tenant's role, the facts that it follows from, and its policy."""
         return await store.read(lambda session: _standing(session, find_tenant(session, tenant).id))
 
     @routes.post("/tenants/{tenant}/policy")
     async def new_policy(tenant: str, wanted: PolicyRequest) -> StandingResponse:
+        """Changes a tenant's policy: what is absent stays as it is."""
+
         def unit(session: Session) -> StandingResponse:
             found = find_tenant(session, tenant)
             change_policy(session, tenant=found, change=PolicyChange(**wanted.model_dump()), actor=OPERATOR)
@@ -211,7 +234,7 @@ def pool_detail(session: Session, id_or_name: str) -> PoolDetail:
         **PoolResponse.model_validate(row).model_dump(),
         share_basis_points=pool.share(unix_ms()),
         cards=[
-            CardResponse(
+            LentCardResponse(
                 agent_id=card.agent_id,
                 agent_name=names[card.agent_id],
                 tenant_id=card.tenant_id,

@@ -42,7 +42,7 @@ class ContributionResponse(OfRow):
     withdrawn_unix_ms: int | None
 
 
-class CardResponse(OfRow):
+class LentCardResponse(OfRow):
     agent_id: str
     agent_name: str
     tenant_id: str
@@ -81,7 +81,7 @@ class ShareResponse(OfRow):
 
 class PoolDetail(PoolResponse):
     share_basis_points: int
-    cards: list[CardResponse]
+    cards: list[LentCardResponse]
     prices: list[PriceResponse]
 
 

@@ -39,7 +39,7 @@ def fleet_routes(store: Store, fleet: Fleet, installation: Installation | None) 
 
     @routes.get("/release")
     async def release() -> ReleaseResponse | None:
-        """None where no release is served."""
+        """The release that is served to hosts; null where there is none."""
         if installation is None:
             return None
         manifest = installation.release.manifest

@@ -6,7 +6,7 @@ from control_plane.api.schemas import Response
 from control_plane.fleet import AgentHealth, Finding
 
 
-class FindingResponse(Response):
+class CardFindingResponse(Response):
     """Something that is wrong with a card: why that is believed, since when, and what to do."""
 
     # The rule's name, e.g. temperature_critical. Names are stable.
@@ -34,6 +34,6 @@ class FindingResponse(Response):
         )
 
 
-def findings(health: AgentHealth | None) -> list[FindingResponse]:
+def findings(health: AgentHealth | None) -> list[CardFindingResponse]:
     """Worst first."""
-    return [FindingResponse.of(finding) for finding in health.findings()] if health else []
+    return [CardFindingResponse.of(finding) for finding in health.findings()] if health else []

@@ -28,6 +28,7 @@ def ledger_routes(store: Store) -> APIRouter:
     async def used(
         tenant: str | None = None, month: str | None = None, form: Form = Form.JSON
     ) -> list[Usage] | Response:
+        """What tenants used, by month, tier, pool and model."""
         rows = await store.read(
             lambda session: usage(session, tenant_id=_tenant_id(session, tenant), month=month)
         )
@@ -37,6 +38,7 @@ def ledger_routes(store: Store) -> APIRouter:
     async def earned(
         tenant: str | None = None, month: str | None = None, form: Form = Form.JSON
     ) -> list[Credit] | Response:
+        """What cards earned, by month and account."""
         rows = await store.read(
             lambda session: credits_of_cards(session, tenant_id=_tenant_id(session, tenant), month=month)
         )
@@ -44,11 +46,14 @@ def ledger_routes(store: Store) -> APIRouter:
 
     @routes.get("/statements", response_model=list[Statement])
     async def owed(tenant: str | None = None, form: Form = Form.JSON) -> list[Statement] | Response:
+        """What tenants owe, by month."""
         rows = await store.read(lambda session: statements(session, tenant_id=_tenant_id(session, tenant)))
         return as_wanted(rows, Statement, form, "statements")
 
     @routes.post("/statements/paid")
     async def paid(wanted: PaidRequest) -> Statement:
+        """Marks a tenant's statement of a month paid, which makes the credit of its calls payable."""
+
         def unit(session: Session) -> Statement:
             tenant = find_tenant(session, wanted.tenant)
             return mark_paid(session, tenant.id, wanted.month, actor=OPERATOR, now_unix_ms=unix_ms())
@@ -57,12 +62,13 @@ def ledger_routes(store: Store) -> APIRouter:
 
     @routes.post("/ledger/reverse")
     async def take_back(wanted: ReverseRequest) -> ReverseResponse:
+        """Takes a settled call's charge and credit back. Nothing in the ledger is changed."""
         made = await store.write(lambda session: reverse(session, wanted.call, actor=OPERATOR))
         return ReverseResponse(transaction_id=made)
 
     @routes.get("/ledger/verify")
     async def verified() -> list[Broken]:
-        """What is broken; an empty list where nothing is."""
+        """Checks every invariant of the books. What is broken; an empty list where nothing is."""
         return await store.read(verify)
 
     return routes

@@ -113,6 +113,10 @@ class LimitResponse(Response):
     set_unix_ms: int
 
 
+class _Csv(PlainTextResponse):
+    media_type = "text/csv"
+
+
 class LoadTestRuns(Protocol):
     """What these routes need of load tests."""
 
@@ -133,6 +137,7 @@ def load_test_routes(store: Store, runs: LoadTestRuns, change: Change) -> APIRou
 
     @routes.post("/agents/{agent}/loadtests", status_code=202)
     async def start(agent: str, wanted: SweepRequest) -> LoadTestResponse:
+        """Begins a load test of an agent's model. It goes on by itself: ask for it again."""
         row, _ = await store.read(lambda session: find_agent(session, agent))
         return await shown(await runs.start(AgentId(row.id), wanted.sweep(), OPERATOR))
 
@@ -140,7 +145,7 @@ def load_test_routes(store: Store, runs: LoadTestRuns, change: Change) -> APIRou
     async def of_agent(
         agent: str, limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 10
     ) -> list[LoadTestResponse]:
-        """The newest first."""
+        """Load tests of an agent, the newest first."""
 
         def query(session: Session) -> list[LoadTestResponse]:
             row, _ = find_agent(session, agent)
@@ -150,21 +155,24 @@ def load_test_routes(store: Store, runs: LoadTestRuns, change: Change) -> APIRou
 
     @routes.get("/loadtests/{test_id}")
     async def load_test(test_id: str) -> LoadTestResponse:
+        """One load test, with its steps so far, against the last one of the same kind."""
         return await shown(test_id)
 
     @routes.post("/loadtests/{test_id}/cancel")
     async def cancel(test_id: str) -> LoadTestResponse:
+        """Ends a load test. What was measured so far stays."""
         await runs.cancel(test_id, OPERATOR)
         return await shown(test_id)
 
-    @routes.get("/loadtests/{test_id}/csv", response_class=PlainTextResponse)
+    @routes.get("/loadtests/{test_id}/csv", response_class=_Csv)
     async def as_csv(test_id: str) -> PlainTextResponse:
+        """A load test's steps as CSV."""
         found = await store.read(lambda session: find_load_test(session, test_id))
         return PlainTextResponse(load_test_csv(found), media_type="text/csv")
 
     @routes.get("/agents/{agent}/queue-limit")
     async def limit(agent: str) -> LimitResponse | None:
-        """None: nothing measured holds."""
+        """The limit that a load test measured. null: nothing measured holds."""
 
         def query(session: Session) -> LimitResponse | None:
             row = find_limit(session, find_agent(session, agent)[0].id)
@@ -174,6 +182,8 @@ def load_test_routes(store: Store, runs: LoadTestRuns, change: Change) -> APIRou
 
     @routes.post("/agents/{agent}/queue-limit/clear")
     async def clear(agent: str) -> LimitResponse:
+        """Forgets the measured limit of an agent."""
+
         def unit(session: Session) -> LimitResponse:
             row = clear_limit(session, agent_id=find_agent(session, agent)[0].id, actor=OPERATOR)
             return LimitResponse(**{name: getattr(row, name) for name in _LIMIT})

@@ -22,6 +22,7 @@ def metrics_routes(store: Store, token: OperatorToken, access: AccessIndex, part
 
     @routes.get("/metrics")
     async def metrics(request: Request) -> Response:
+        """For Prometheus: everything with the operator's token, a tenant's own with a key of it."""
         scope = _scope(request, token, access)
         if scope is None:
             headers = {"www-authenticate": "Bearer"}

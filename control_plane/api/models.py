@@ -14,6 +14,7 @@ def model_routes(catalogue: Iterable[Entry]) -> APIRouter:
 
     @routes.get("/models")
     async def models() -> list[ModelResponse]:
+        """The catalogue."""
         return [_response(entry) for entry in catalogue]
 
     return routes

@@ -142,10 +142,12 @@ def offer_routes(store: Store, fleet: Fleet, catalogue: Iterable[Entry], classes
 
     @routes.get("/card-classes")
     async def card_classes() -> list[CardClassResponse]:
+        """The card classes that the catalogue knows."""
         return [CardClassResponse.of(each.card_class) for each in classes]
 
     @routes.get("/agents/{agent}/models")
     async def agents_models(agent: str) -> OffersResponse:
+        """What an agent's cards can serve, and the arithmetic for each model."""
         row, _ = await store.read(lambda session: find_agent(session, agent))
         status = fleet.status(AgentId(row.id))
         inventory = status.inventory if status else None

@@ -39,6 +39,8 @@ def pin_routes(store: Store, change: Change) -> APIRouter:
 
     @routes.get("/pins")
     async def pins(tenant: str | None = None) -> list[PinResponse]:
+        """Pins that hold now."""
+
         def query(session: Session) -> list[PinResponse]:
             tenant_id = find_tenant(session, tenant).id if tenant is not None else None
             return [PinResponse.model_validate(row) for row in list_pins(session, tenant_id=tenant_id)]
@@ -47,6 +49,8 @@ def pin_routes(store: Store, change: Change) -> APIRouter:
 
     @routes.post("/pins", status_code=201)
     async def new_pin(wanted: PinRequest) -> PinResponse:
+        """Pins a tenant's calls of a model, a purpose or both to one tier, pool or agent."""
+
         def unit(session: Session) -> PinResponse:
             new = NewPin(
                 tenant=find_tenant(session, wanted.tenant),
@@ -62,6 +66,7 @@ def pin_routes(store: Store, change: Change) -> APIRouter:
 
     @routes.post("/pins/{pin_id}/end")
     async def unpin(pin_id: str) -> PinResponse:
+        """Ends a pin at once."""
         row = await change(lambda session: end_pin(session, pin_id=pin_id, actor=OPERATOR))
         return PinResponse.model_validate(row)
 

@@ -75,14 +75,17 @@ def pool_limit_routes(store: Store, fleet: Fleet) -> APIRouter:
 
     @routes.get("/agents/{agent}/limits")
     async def limits(agent: str) -> LimitsResponse:
+        """When and how hot an agent's cards may work for pools."""
         return await shown(agent)
 
     @routes.patch("/agents/{agent}/limits")
     async def set_limits(agent: str, wanted: LimitsRequest) -> LimitsResponse:
+        """Changes the limits that are named, and no others; at once."""
         return await change(agent, wanted)
 
     @routes.delete("/agents/{agent}/limits")
     async def clear_limits(agent: str) -> LimitsResponse:
+        """Takes all limits off an agent's work for pools."""
         return await change(agent, LimitsRequest(hours=None, zone=None, max_celsius=None, max_watts=None))
 
     return routes

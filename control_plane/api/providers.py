@@ -14,14 +14,16 @@ from control_plane.store.economy_tables import ProviderFlag
 def provider_routes(store: Store) -> APIRouter:
     routes = APIRouter()
 
-    # `all`: also those that were cleared.
     @routes.get("/providers/flags")
     async def flags(all: bool = False) -> list[FlagResponse]:  # noqa: A002  # the query's name
+        """Cards that claimed more tokens than were counted. `all`: also those that were cleared."""
         found = await store.read(lambda session: list_flags(session, cleared=all))
         return [_response(flag, name) for flag, name in found]
 
     @routes.post("/providers/{agent}/clear")
     async def clear(agent: str) -> FlagResponse:
+        """Clears a card's flag, which lets its credit be paid again."""
+
         def unit(session: Session) -> FlagResponse:
             found, _ = find_agent(session, agent)
             flag = clear_flag(session, found, actor=OPERATOR, now_unix_ms=unix_ms())

@@ -116,7 +116,10 @@ def telemetry_routes(store: Store, path: Path) -> APIRouter:
         card: str | None = None,
         field: Annotated[list[str] | None, Query()] = None,
     ) -> TelemetryResponse:
-        """`from` and `to` in Unix milliseconds; the last hour unless given. `card`: a UUID, or "engine"."""
+        """What cards and engine reported over time, with as many points as were asked for.
+
+        `from` and `to` in Unix milliseconds; the last hour unless given. `card`: a UUID, or "engine".
+        """
         end = unix_ms() if end is None else end
         begin = max(0, end - HOUR_MS) if begin is None else begin
         if not 0 < end - begin <= LONGEST_MS:

@@ -37,7 +37,6 @@ def usage_routes(store: Store) -> APIRouter:
 
 
 def _money(routes: APIRouter, store: Store) -> None:
-    # `by`: names of Group, with commas between them.
     @routes.get("/spend", response_model=list[Spend])
     async def spent(
         tenant: str | None = None,
@@ -46,6 +45,7 @@ def _money(routes: APIRouter, store: Store) -> None:
         until: str | None = None,
         form: Form = Form.JSON,
     ) -> list[Spend] | Response:
+        """Calls, tokens, charge and reversals. `by`: names with commas between them."""
         groups, span = _groups(by), _span(since, until)
         rows = await store.read(
             lambda session: spending(session, span, groups, tenant_id=_tenant_id(session, tenant))
@@ -59,12 +59,15 @@ def _money(routes: APIRouter, store: Store) -> None:
         until: str | None = None,
         form: Form = Form.JSON,
     ) -> list[Saving] | Response:
+        """What own-card calls would have cost in the hosted pools."""
         span = _span(since, until)
         rows = await store.read(lambda session: savings(session, span, tenant_id=_tenant_id(session, tenant)))
         return as_wanted(rows, Saving, form, "savings")
 
     @routes.get("/tenants/{tenant}/quota", response_model=list[QuotaStanding])
     async def quota(tenant: str, form: Form = Form.JSON) -> list[QuotaStanding] | Response:
+        """A tenant's current month in each pool, and where it goes."""
+
         def query(session: Session) -> list[QuotaStanding]:
             found = find_tenant(session, tenant)
             return quota_standing(session, found, read_economy(session), now_unix_ms=unix_ms())
@@ -79,6 +82,7 @@ def _money(routes: APIRouter, store: Store) -> None:
         until: str | None = None,
         form: Form = Form.JSON,
     ) -> list[Served] | Response:
+        """What providers' cards served for others, by hour and model."""
         span = _span(since, until)
         rows = await store.read(lambda session: served(session, span, tenant_id=_tenant_id(session, tenant)))
         return as_wanted(rows, Served, form, "served")
@@ -89,6 +93,7 @@ def _calls(routes: APIRouter, store: Store) -> None:
     async def figures(
         tenant: str | None = None, since: str | None = None, until: str | None = None
     ) -> CallFigures:
+        """How many calls, how they ended, and how long they took. At most 31 days."""
         span = _span(since, until, most=_MOST_DAYS_OF_CALLS)
         return await store.read(
             lambda session: call_figures(session, span, tenant_id=_tenant_id(session, tenant))
@@ -101,6 +106,7 @@ def _calls(routes: APIRouter, store: Store) -> None:
         until: str | None = None,
         form: Form = Form.JSON,
     ) -> list[NotServed] | Response:
+        """Why calls were refused or failed, the most frequent first. At most 31 days."""
         span = _span(since, until, most=_MOST_DAYS_OF_CALLS)
         rows = await store.read(
             lambda session: not_served(session, span, tenant_id=_tenant_id(session, tenant))

@@ -25,6 +25,8 @@ def missing_for(marker: str) -> str | None:
             return _missing_for_engine()
         case "debian":
             return _missing_for_debian()
+        case "containers":
+            return None if shutil.which("buildah") else "buildah is missing: apt-get install buildah"
         case "browser":
             return None if Path(CHROMIUM).exists() else f"{CHROMIUM} is missing: apt-get install chromium"
         case "postgresql":
@@ -83,6 +85,6 @@ def _missing_for_debian() -> str | None:
 
 
 if __name__ == "__main__":
-    for marker in ("root", "engine", "postgresql", "debian"):
+    for marker in ("root", "engine", "postgresql", "debian", "containers"):
         if reason := missing_for(marker):
             print(f"tests marked {marker!r} will be skipped: {reason}")

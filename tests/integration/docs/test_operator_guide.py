@@ -1,60 +1,41 @@
 """The operator's guide, run from its first block to its last against a control plane that runs."""
 
 import json
-import re
 import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from control_plane.cli.app import app
 from tests.support.control_plane import ControlPlane, free_ports, serving
+from tests.support.guide import DOCS, blocks, run
 from tests.support.programs import script
 
-PAGE = Path(__file__).parents[3] / "docs" / "operator.md"
-_RUN = re.compile(r"^\*run\*\n\n```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGE = DOCS / "operator.md"
 ENROL_TIMEOUT_S = 60
 _OWNERS = "daalu-agent enrol invite --name alpha"
 
 
-def _blocks() -> list[str]:
-    return [found[1] for found in _RUN.finditer(PAGE.read_text())]
-
-
-def _run(line: str) -> str:
-    """One command, in this process: a new one for each would take most of the test's time."""
-    program, *words = shlex.split(line, comments=True)
-    assert program == "daalu", f"{line!r}: only daalu is run here"
-    words, into = (words[:-2], words[-1]) if words[-2:-1] == [">"] else (words, None)
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 0, f"{line}: {result.exception!r}\n{result.output}"
-    if into is not None:
-        Path(into).write_text(result.stdout)
-    return result.stdout
-
-
 def test_the_guides_blocks_work_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    init, *blocks = _blocks()
+    init, *others = blocks(PAGE, "sh")
     plane = ControlPlane(tmp_path / "data", *free_ports(2))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DAALU_DATA", str(plane.data))
     for line in init.splitlines():
-        _run(line)
+        run(line)
     # What a machine of its own would have: the public name, and the ports.
     flags = ["--public-url", plane.tls_url, "--listen", f"127.0.0.1:{plane.tls_port}"]
     flags += ["--listen-plain", f"127.0.0.1:{plane.plain_port}", "--allow-direct"]
     monkeypatch.setenv("DAALU_URL", plane.tls_url)
     with serving(plane, *flags):
-        for block in blocks:
+        for block in others:
             if "daalu agents list" in block:
                 _enrol(tmp_path)
             for line in block.splitlines():
-                _run(line)
+                run(line)
             if "daalu subscriptions start" in block:
                 _check_what_was_made()
-        agents = json.loads(_run("daalu agents list --revoked --json"))
+        agents = json.loads(run("daalu agents list --revoked --json"))
         assert [(each["name"], each["revoked_unix_ms"] is not None) for each in agents] == [("alpha", True)]
 
 
@@ -70,14 +51,14 @@ def _enrol(directory: Path) -> None:
 
 
 def _check_what_was_made() -> None:
-    pool = json.loads(_run("daalu pools show shared --json"))
+    pool = json.loads(run("daalu pools show shared --json"))
     assert [card["agent_name"] for card in pool["cards"]] == ["alpha"]
     assert [price["output_micro_usd_per_mtok"] for price in pool["prices"]] == [400_000]
     assert pool["share_basis_points"] == 7_000
     tenants = ("acme", "lender", "house")
-    roles = [json.loads(_run(f"daalu tenants policy {tenant} --json"))["role"] for tenant in tenants]
+    roles = [json.loads(run(f"daalu tenants policy {tenant} --json"))["role"] for tenant in tenants]
     assert roles == ["consumer", "provider", "none"]
 
 
-def test_every_marked_block_is_found() -> None:
-    assert len(_blocks()) == PAGE.read_text().count("*run*\n") > 5
+def test_there_are_blocks_to_run() -> None:
+    assert len(blocks(PAGE, "sh")) > 5
