@@ -146,7 +146,7 @@ def diagnostic_routes(store: Store, runs: Runs) -> APIRouter:
 
     @routes.post("/agents/{agent}/diagnostics", status_code=202)
     async def start(agent: str, wanted: DiagnosticsRequest | None = None) -> RunResponse:
-        """Has an agent look its host over, without a body at level 0. The run goes on by itself: ask for it again."""
+        """Has an agent look its host over, at level 0 unless said. The run goes on by itself: ask again."""
         row, _ = await store.read(lambda session: find_agent(session, agent))
         wanted = wanted or DiagnosticsRequest()
         started = await runs.start(

@@ -133,7 +133,15 @@ def test_a_certificate_that_is_none_is_told_as_such(tmp_path_factory: pytest.Tem
 def test_an_interrupted_command_ends_with_130(plane: ControlPlane) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        command = [sys.executable, "-c", "from control_plane.cli import main; main()", "tenants", "list"]
+        command = [
+            "env",
+            "--default-signal=INT",
+            sys.executable,
+            "-c",
+            "from control_plane.cli import main; main()",
+            "tenants",
+            "list",
+        ]
         process = subprocess.Popen(
             [*command, "--url", url, "--token", plane.token], stderr=subprocess.PIPE, text=True
         )

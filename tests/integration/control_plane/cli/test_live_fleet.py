@@ -19,6 +19,9 @@ from tests.support.direct_agent import enrolled, wait_until_live
 
 SHOWN_TIMEOUT_S = 60
 
+# With Ctrl-C's signal as a terminal gives it, also where these tests run in a background that ignores it.
+DAALU = ["env", "--default-signal=INT", sys.executable, "-c", "from control_plane.cli import main; main()"]
+
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
@@ -57,7 +60,7 @@ def test_top_as_json_is_of_one_tenant_or_of_all(plane: ControlPlane) -> None:
 
 def test_top_on_a_terminal_follows_until_ctrl_c(plane: ControlPlane) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", "from control_plane.cli import main; main()", "top", "--every", "0.5"]
+    command = [*DAALU, "top", "--every", "0.5"]
     environment = os.environ | {"DAALU_DATA": str(plane.data), "TERM": "xterm", "COLUMNS": "160"}
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
@@ -84,7 +87,7 @@ def test_watching_ends_when_what_is_waited_for_is_so(plane: ControlPlane) -> Non
 
 
 def test_watching_tells_a_change_and_gives_up_in_time(plane: ControlPlane) -> None:
-    command = [sys.executable, "-c", "from control_plane.cli import main; main()", "agents", "watch", "alpha"]
+    command = [*DAALU, "agents", "watch", "alpha"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | {"DAALU_DATA": str(plane.data)}
     )
