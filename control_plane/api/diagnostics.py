@@ -113,7 +113,7 @@ class DiagnosticsRequest(Request):
     acknowledge_stress: bool = False
 
 
-class OfferResponse(Response):
+class LevelResponse(Response):
     level: int
     stressful: bool
     limit_s: float
@@ -161,11 +161,11 @@ def diagnostic_routes(store: Store, runs: Runs) -> APIRouter:
         return await shown(await runs.start_selftest(AgentId(row.id), OPERATOR))
 
     @routes.get("/agents/{agent}/diagnostics/levels")
-    async def levels(agent: str) -> list[OfferResponse]:
+    async def levels(agent: str) -> list[LevelResponse]:
         """Which levels an agent's host can run now, and why not the others."""
         row, _ = await store.read(lambda session: find_agent(session, agent))
         return [
-            OfferResponse(
+            LevelResponse(
                 level=each.level, stressful=each.stressful, limit_s=each.limit_s, refusal=each.refusal
             )
             for each in await runs.offers(AgentId(row.id))
