@@ -27,6 +27,7 @@ from control_plane.api.load_tests import LoadTestRuns, load_test_routes
 from control_plane.api.metrics import metrics_routes
 from control_plane.api.models import model_routes
 from control_plane.api.offers import offer_routes
+from control_plane.api.own_calls import own_call_routes
 from control_plane.api.pins import pin_routes
 from control_plane.api.pool_limits import pool_limit_routes
 from control_plane.api.providers import provider_routes
@@ -108,6 +109,8 @@ def build_api(parts: ApiParts) -> Application:
     application.include_router(_health_routes(parts.store), include_in_schema=False)
     metrics = metrics_routes(parts.store, parts.operator_token, parts.access, parts.metrics)
     application.include_router(metrics, include_in_schema=False)
+    own_calls = own_call_routes(parts.store, parts.access)
+    application.include_router(own_calls, include_in_schema=False)
     application.include_router(parts.enrolment, include_in_schema=False)
     if parts.console is not None:
         application.include_router(parts.console, include_in_schema=False)

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from sqlmodel import Session
 
 from control_plane.access import AccessIndex, OperatorToken, list_tenants
+from control_plane.api.bearer import presented_bearer
 from control_plane.api.errors import error_body
 from control_plane.identifiers import TenantId
 from control_plane.metrics import OPERATORS, MetricsParts, Scope, look, render
@@ -37,13 +38,12 @@ def metrics_routes(store: Store, token: OperatorToken, access: AccessIndex, part
 
 def _scope(request: Request, token: OperatorToken, access: AccessIndex) -> Scope | None:
     """None: nobody's that is known."""
-    presented = request.headers.getlist("authorization")
-    kind, _, text = (presented[0] if len(presented) == 1 else "").partition(" ")
-    if kind.lower() != "bearer":
+    presented = presented_bearer(request)
+    if presented is None:
         return None
-    if token.matches(text.strip()):
+    if token.matches(presented):
         return OPERATORS
-    principal = access.authenticate(text.strip())
+    principal = access.authenticate(presented)
     return None if principal is None else Scope(principal.tenant_id)
 
 

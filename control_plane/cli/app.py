@@ -12,6 +12,7 @@ from control_plane.cli import (
     backup,
     calls,
     cards,
+    chat,
     contexts,
     diagnostics,
     doctor,
@@ -54,6 +55,7 @@ app.add_typer(pins.app, name="pins")
 access.tenants.command("policy")(economy.policy)
 app.command("doctor")(doctor.doctor)
 app.command("top")(top.top)
+app.command("chat")(chat.chat)
 app.command("usage")(ledger.usage)
 app.command("spend")(spend.spend)
 app.command("savings")(spend.savings)

@@ -2,6 +2,8 @@
 
 import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -149,13 +151,23 @@ def ask_text(target: Target, path: str) -> str:
 
 
 def _answer(target: Target, method: str, path: str, **arguments: Any) -> httpx2.Response:
+    with reaching(target) as client:
+        response = client.request(method, f"{target.url}/api/v1{path}", **arguments)
+    if response.is_success:
+        return response
+    raise Failure(_refusal(target, response.status_code, _decoded(target, response)))
+
+
+@contextmanager
+def reaching(target: Target) -> Iterator[httpx2.Client]:
+    """A client that presents the target's token. What HTTP cannot do within the block is a Failure."""
     try:
         with httpx2.Client(
             verify=trust(target.certificate_pem),
             timeout=TIMEOUT_S,
             headers={"authorization": f"Bearer {target.token}"},
         ) as client:
-            response = client.request(method, f"{target.url}/api/v1{path}", **arguments)
+            yield client
     except httpx2.ConnectError as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise Failure(
@@ -169,9 +181,6 @@ def _answer(target: Target, method: str, path: str, **arguments: Any) -> httpx2.
         raise Unreachable(f"{target.url} did not answer within {TIMEOUT_S:.0f} s") from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise Unreachable(f"speaking to {target.url} failed: {str(error) or type(error).__name__}") from error
-    if response.is_success:
-        return response
-    raise Failure(_refusal(target, response.status_code, _decoded(target, response)))
 
 
 def _decoded(target: Target, response: httpx2.Response) -> Any:

@@ -51,7 +51,7 @@ from tests.support.console_world import CARDS, HOSTS, ROLES, TENANTS, email_of
 from tests.support.control_plane import ControlPlane, initialised, serving
 from tests.support.fleet import agent_row, new_scripted_agent
 from tests.support.fleet_agent import ScriptedAgent
-from tests.support.gateway_engine import Exchange, answer, scripted_engine
+from tests.support.gateway_engine import Exchange, answer, scripted_engine, stream_of
 from tests.support.programs import eventually
 from tests.support.telemetry import card_sample
 from tests.support.tokenizer_files import put_tokenizer
@@ -63,6 +63,8 @@ SHARE_BASIS_POINTS = 7_000
 # What was asked and answered; no page may have it, not even the tenant's own.
 PROMPT, COMPLETION = "whispered-question", "whispered-answer"
 _COMPLETION_TOKENS = 9
+# Whoever asks so has to stop the answer.
+SLOWLY = "slowly"
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,18 @@ async def _answer(exchange: Exchange) -> None:
         await exchange.send_json({})
         return
     asked = exchange.json["messages"][-1]["content"]
+    if exchange.json.get("stream"):
+        role, first, *others = stream_of(COMPLETION, " to ", asked)
+        await exchange.start_stream()
+        await exchange.piece(role)
+        await exchange.piece(first)
+        if asked == SLOWLY:
+            await exchange.hung_up.wait()
+            return
+        for event in others:
+            await exchange.piece(event)
+        await exchange.end_stream()
+        return
     await exchange.send_json(answer(f"{COMPLETION} to {asked}", _COMPLETION_TOKENS))
 
 
