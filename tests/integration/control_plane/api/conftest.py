@@ -48,7 +48,7 @@ async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
             card.throttle.value.reasons.append(agent_pb2.THROTTLE_REASON_HARDWARE_THERMAL)
             agent.behaviour.card_samples = [card]
             agent.behaviour.engine.phase = agent_pb2.ENGINE_PHASE_READY
-            agent.behaviour.engine.running_calls = 2
+            agent.behaviour.engine.kv_cache_percent.value = 2
             store = Store(load_settings(plane.data).database_url)
             agent_id = await enrol(store, agent, connection=Connection.DIRECT)
             store.close()

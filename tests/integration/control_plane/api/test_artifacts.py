@@ -83,7 +83,7 @@ def test_an_agent_of_another_version_is_told_how_it_is_upgraded(plane: ControlPl
     found = json.loads(plane.daalu("agents", "upgrade", "agt-second", "--json").stdout)
     assert (found["running_version"], found["offered_version"]) == ("0.0.9", "0.1.0")
     # The path is the one at which the installer leaves itself.
-    assert found["command"].removeprefix("sudo ") in (ROOT / "installer" / "README.md").read_text()
+    assert found["command"].removeprefix("sudo ") in (ROOT / "docs" / "installing.md").read_text()
     headers = {"authorization": f"Bearer {plane.token}"}
     served = httpx2.get(f"{plane.plain_url}/api/v1/release", headers=headers).json()
     key = (release / "release.pub").read_text().strip()

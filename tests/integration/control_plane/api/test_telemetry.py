@@ -34,7 +34,7 @@ async def test_what_an_agent_samples_is_shown_by_rest_and_the_command_line(bench
     assert {value for value in temperature["most"] if value is not None} == {61}
     assert set(card["fields"]["power_watts"]["mean"]) == {None}
     assert ["hardware_thermal"] in card["fields"]["throttle"]["reasons"]
-    assert 2 in found["engine"]["fields"]["running_calls"]["mean"]
+    assert 2 in found["engine"]["fields"]["kv_cache_percent"]["mean"]
     only = (await bench.get(path, card="engine", field="waiting_calls")).json()
     assert (only["cards"], list(only["engine"]["fields"])) == ([], ["waiting_calls"])
     raw = (await bench.get(path, **{"from": found["to_unix_ms"] - 60_000, "to": found["to_unix_ms"]})).json()
