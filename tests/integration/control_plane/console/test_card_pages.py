@@ -13,6 +13,7 @@ from control_plane.store.tables import Agent, Audit, ChangeKind, Connection, Ten
 from tests.integration.control_plane.console.conftest import ADMIN, MEMBER, OTHER
 from tests.support.console import browser, form_token, sign_in
 from tests.support.control_plane import ControlPlane
+from tests.support.programs import eventually
 
 ACTIONS = ("drain", "resume", "pause-pool", "resume-pool")
 
@@ -50,6 +51,10 @@ def agent(plane: ControlPlane, store: Store) -> str:
         announce(session, ChangeKind.AGENT, agent_id)
 
     store.write_now(unit)
+    with browser(plane) as client:
+        assert sign_in(client, ADMIN).status_code == 303
+        # Roles follow the store a moment later.
+        eventually(lambda: "silent-host" in client.get("/console").text, "the page has it", timeout_s=30)
     return agent_id
 
 
