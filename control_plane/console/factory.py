@@ -1,5 +1,6 @@
 """The "AI Factory" page: what a tenant's role entitles it to see of cards, pools and calls, live."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,6 +16,7 @@ from control_plane.console.pages import FACTORY
 from control_plane.console.queries import agent_of
 from control_plane.console.rendering import Rendering
 from control_plane.economy import contribute, find_pool, withdraw
+from control_plane.fleet import PoolLimits, Window
 from control_plane.identifiers import AgentId
 from control_plane.install import Installation
 from control_plane.store.economy_tables import PoolKind
@@ -86,6 +88,22 @@ def factory_routes(
             raise Refused(422, "What is wanted is one of drain, resume, pause-pool, resume-pool.")
         return _back_to(row.id)
 
+    @routes.post("/console/factory/limits")
+    async def limit(request: Request) -> Response:
+        """When and how hot its cards may work for pools: the form's values in place of what was."""
+        viewer, form = await door.change(request, FACTORY)
+        row = await store.read(lambda session: agent_of(session, viewer.tenant_id, form.get("agent", "")))
+        celsius, watts = _whole(form, "max_celsius"), _whole(form, "max_watts")
+        hours = [line for line in form.get("hours", "").splitlines() if line.strip()]
+        await fleet.set_pool_limits(
+            AgentId(row.id),
+            lambda _: PoolLimits(
+                tuple(map(Window.parse, hours)), form.get("zone", "").strip() or None, celsius, watts
+            ),
+            viewer.actor,
+        )
+        return _back_to(row.id)
+
     @routes.post("/console/factory/contribute")
     async def lend(request: Request) -> Response:
         viewer, form = await door.change(request, FACTORY)
@@ -113,6 +131,16 @@ def factory_routes(
         return _back_to(agent_id)
 
     return routes
+
+
+def _whole(form: Mapping[str, str], name: str) -> int | None:
+    """None where the field is empty. Raises Refused."""
+    text = form.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 7):
+        raise Refused(422, f"{name} is a whole number, or empty for no limit.")
+    return int(text)
 
 
 def _wish(agent_id: str, span: str) -> Wish:

@@ -27,7 +27,7 @@ from control_plane.console.usage_queries import HOUR_MS, served_by_hour
 from control_plane.console.viewer import Viewer
 from control_plane.economy import Role, month_bounds, month_of, quota_standing
 from control_plane.economy import Span as Moments
-from control_plane.fleet import offers
+from control_plane.fleet import offers, pool_limits_of
 from control_plane.fleet.telemetry import (
     Change,
     History,
@@ -117,6 +117,7 @@ class FactoryParts:
             "lent_to": None,
             "pools": [],
             "desired": None,
+            "limits": None,
             "simulated": False,
         }
         if agent is not None:
@@ -127,6 +128,7 @@ class FactoryParts:
             )
             forms["offers"] = sorted(found, key=lambda offer: (not offer.fits, offer.model.model_id))
             # The engine of a simulated card runs on the processor: there no model is refused.
+            forms["limits"] = pool_limits_of(agent)
             forms["simulated"] = status is not None and any(
                 card.simulated for card in (status.inventory.cards if status.inventory else ())
             )
@@ -247,6 +249,7 @@ class FactoryParts:
             "has_answered": has_answered,
             "served": past.served,
             "halts": halts,
+            "closed": status.pool_closed if status else None,
         }
         names = ["head", "halts", "enrolment", "tiles", "health", "engine"]
         parts = {name: self._render(name, **values) for name in names}

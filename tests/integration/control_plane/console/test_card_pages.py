@@ -147,3 +147,35 @@ def test_stopping_where_nothing_runs_shows_the_page(admin: httpx2.Client, agent:
 
 def test_a_csv_of_no_test_is_not_there(admin: httpx2.Client, agent: str) -> None:
     assert admin.get("/console/load-tests/lt-unknown/csv").status_code == 404
+
+
+def test_an_admin_limits_work_for_pools_and_what_cannot_be_kept_changes_nothing(
+    admin: httpx2.Client, agent: str
+) -> None:
+    limits = {
+        "hours": "mon-fri 18:00-08:00\nsat-sun 00:00-24:00",
+        "zone": "Europe/Berlin",
+        "max_watts": "120",
+    }
+    assert _post(admin, "/console/factory/limits", agent=agent, **limits).status_code == 303
+    page = admin.get(f"/console?agent={agent}").text
+    assert 'value="Europe/Berlin"' in page
+    assert 'name="max_watts" inputmode="numeric" value="120"' in page
+    for wrong, told in (
+        ({"max_celsius": "warm"}, "max_celsius is a whole number"),
+        ({"max_celsius": "500"}, "max_celsius 500: 30 to 110"),
+        ({"hours": "sometimes", "zone": "Europe/Berlin"}, "sometimes"),
+        ({"hours": "mon-fri 18:00-08:00"}, "hours need a time zone"),
+        ({"hours": "mon-fri 18:00-08:00", "zone": "Middle/Earth"}, "Middle/Earth"),
+    ):
+        answer = _post(admin, "/console/factory/limits", agent=agent, **wrong)
+        assert (answer.status_code, told in answer.text) == (422, True), (wrong, answer.text)
+    assert 'value="120"' in admin.get(f"/console?agent={agent}").text
+    assert _post(admin, "/console/factory/limits", agent=agent).status_code == 303
+    assert 'value="120"' not in admin.get(f"/console?agent={agent}").text
+
+
+def test_a_member_and_another_tenants_admin_cannot_limit_it(client: httpx2.Client, agent: str) -> None:
+    for who, status in ((MEMBER, 403), (OTHER, 404)):
+        assert sign_in(client, who).status_code == 303
+        assert _post(client, "/console/factory/limits", agent=agent, max_watts="50").status_code == status

@@ -61,6 +61,9 @@ CHANGES: dict[str, Change] = {
     "/console/factory/halt": Change(
         "agent.pool_paused", lambda world: _owners(world) | {"what": "pause-pool"}
     ),
+    "/console/factory/limits": Change(
+        "agent.pool_limits_set", lambda world: _owners(world) | {"max_celsius": "80"}
+    ),
     "/console/cards/{agent}/diagnostics": Change("diagnostics.run"),
     "/console/cards/{agent}/load-tests/stop": Change("load_test.cancelled", _to_stop),
     "/console/factory/invite": Change("invite.created"),
