@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from daalu_wire.v1 import agent_pb2
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from control_plane.catalogue import Catalogue
 from control_plane.config import DataDirectory, load_settings
@@ -28,8 +28,8 @@ from control_plane.fleet.diagnostics import (
 )
 from control_plane.identifiers import AgentId
 from control_plane.router import World, why_left_out
-from control_plane.store import Store, unix_ms
-from control_plane.store.tables import ApiKey, Connection, Deployment
+from control_plane.store import Store, announce, unix_ms
+from control_plane.store.tables import ApiKey, ChangeKind, Connection, Deployment
 from tests.support.control_plane import ControlPlane, free_ports, initialised, serving
 from tests.support.fleet import enrol, eventually, new_fleet, new_scripted_agent, running
 from tests.support.fleet_agent import ScriptedAgent
@@ -103,6 +103,11 @@ def _ready() -> agent_pb2.EngineSample:
     )
     sample.model.model_id = MODEL_ID
     return sample
+
+
+def _is_wanted(fleet: Fleet, agent_id: AgentId) -> bool:
+    status = fleet.status(agent_id)
+    return status is not None and status.desired_model_id == MODEL_ID
 
 
 def _wanted(agent_id: AgentId) -> Deployment:
@@ -194,7 +199,14 @@ async def _in_process(
     async with new_scripted_agent(authority) as agent, running(fleet):
         following = asyncio.create_task(runs.run())
         agent_id = await enrol(store, agent)
-        await store.write(lambda session: session.add(_wanted(agent_id)))
+
+        def want(session: Session) -> None:
+            session.add(_wanted(agent_id))
+            announce(session, ChangeKind.DEPLOYMENT, agent_id)
+
+        await store.write(want)
+        # Before its engine is ready: one that nobody wants is emptied.
+        await eventually(lambda: _is_wanted(fleet, agent_id))
         yield agent, agent_id, fleet, runs
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
