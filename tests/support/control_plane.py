@@ -35,6 +35,13 @@ class ControlPlane:
     def token(self) -> str:
         return (self.data / "operator-token").read_text().strip()
 
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Flags of `daalu serve` for what a machine of its own would have: the public name, and the ports."""
+        plain = f"127.0.0.1:{self.plain_port}"
+        tls = ("--public-url", self.tls_url, "--listen", f"127.0.0.1:{self.tls_port}")
+        return (*tls, "--listen-plain", plain, "--allow-direct")
+
     def daalu(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """One command of the CLI, pointed here by its environment."""
         return daalu(*arguments, DAALU_DATA=str(self.data), **environment)

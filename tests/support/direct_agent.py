@@ -37,7 +37,11 @@ class DirectAgent:
 def enrolled(plane: ControlPlane, state: Path, *, tenant: str, name: str) -> DirectAgent:
     """Of a new tenant, at a control plane that serves and allows direct mode."""
     _ask(plane, "POST", "/tenants", {"name": tenant})
-    invite = _ask(plane, "POST", "/agents/invite", {"tenant": tenant})["invite"]
+    return enrolled_by(_ask(plane, "POST", "/agents/invite", {"tenant": tenant})["invite"], state, name=name)
+
+
+def enrolled_by(invite: str, state: Path, *, name: str) -> DirectAgent:
+    """`invite`: its text, or the file that has it."""
     rpc_port, engine_port = free_ports(2)
     ports = ("--rpc-port", str(rpc_port), "--engine-port", str(engine_port))
     flags = ("--state", str(state), *ports, "--simulated-card", "RTX 2000 Ada")

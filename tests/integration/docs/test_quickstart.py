@@ -23,11 +23,8 @@ def test_the_quickstarts_blocks_work_in_their_order(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("DAALU_DATA", str(plane.data))
     for line in init.splitlines():
         run(line)
-    # What a machine of its own would have: the public name, and the ports.
-    flags = ["--public-url", plane.tls_url, "--listen", f"127.0.0.1:{plane.tls_port}"]
-    flags += ["--listen-plain", f"127.0.0.1:{plane.plain_port}", "--allow-direct"]
     monkeypatch.setenv("DAALU_URL", plane.tls_url)
-    with serving(plane, *flags):
+    with serving(plane, *plane.place):
         for line in tenant.splitlines():
             run(line)
         key = (tmp_path / "laptop.key").read_text().strip()
