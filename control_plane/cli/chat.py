@@ -12,7 +12,16 @@ import typer
 
 from control_plane.cli.chat_stream import deltas
 from control_plane.cli.failure import Failure
-from control_plane.cli.rest import DATA, Data, Target, Url, find_target, reaching, segment
+from control_plane.cli.rest import (
+    DATA,
+    Data,
+    Target,
+    Url,
+    find_target,
+    reaching,
+    refusal_in_words,
+    segment,
+)
 from control_plane.cli.show import milliseconds, plain, print_json, usd
 from control_plane.cli.waiting import waiting
 from control_plane.store.tables import CallOutcome, Purpose
@@ -163,9 +172,10 @@ def _pieces(target: Target, wanted: Wanted, messages: list[dict[str, str]], answ
 
 def _refusal(target: Target, response: httpx2.Response) -> str:
     try:
-        return str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"{target.url} answered with status {response.status_code} and no reason"
+        body = response.json()
+    except ValueError:
+        body = None
+    return refusal_in_words(target, response.status_code, body)
 
 
 def _figures(target: Target, answer: Answer) -> dict[str, Any] | None:

@@ -212,6 +212,11 @@ def segment(identifier: str) -> str:
 def _refusal(target: Target, status: int, body: Any) -> str:
     if status == 401:
         return f"{target.url} refused the operator's token: give the one in its data directory with --token"
+    return refusal_in_words(target, status, body)
+
+
+def refusal_in_words(target: Target, status: int, body: Any) -> str:
+    """What the control plane said, REST's and the gateway's answers alike."""
     try:
         return str(body["error"]["message"])
     except (KeyError, TypeError):

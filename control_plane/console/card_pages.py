@@ -51,7 +51,7 @@ def card_routes(parts: "ConsoleParts", door: Door, rendering: Rendering, feeds: 
         await card.find(viewer.tenant_id, agent)
         render = card.renderer(page, viewer.tenant_id, agent)
         key = (page.path, viewer.tenant_id, agent)
-        return await live_answer(request, door, feeds, page, key, render)
+        return live_answer(request, viewer, door, feeds, page, key, render)
 
     @routes.get(DIAGNOSTICS.path)
     async def diagnostics(request: Request, agent: str) -> Response:

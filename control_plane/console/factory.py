@@ -15,11 +15,13 @@ from control_plane.console.live import live_answer
 from control_plane.console.pages import FACTORY
 from control_plane.console.queries import agent_of
 from control_plane.console.rendering import Rendering
+from control_plane.console.viewer import Viewer
 from control_plane.economy import contribute, find_pool, withdraw
 from control_plane.fleet import PoolLimits, Window
 from control_plane.identifiers import AgentId
 from control_plane.install import Installation
 from control_plane.store.economy_tables import PoolKind
+from control_plane.store.tables import Agent
 
 if TYPE_CHECKING:
     from control_plane.console.console import ConsoleParts
@@ -51,7 +53,8 @@ def factory_routes(
         await factory.find(viewer.tenant_id, wish)
 
         key = ("factory", viewer.tenant_id, wish.agent_id, wish.span)
-        return await live_answer(request, door, feeds, FACTORY, key, factory.renderer(viewer.tenant_id, wish))
+        render = factory.renderer(viewer.tenant_id, wish)
+        return live_answer(request, viewer, door, feeds, FACTORY, key, render)
 
     @routes.post("/console/factory/invite")
     async def invite(request: Request) -> Response:
@@ -66,10 +69,14 @@ def factory_routes(
             expires_unix_ms=expires_unix_ms,
         )
 
+    async def named(viewer: Viewer, form: Mapping[str, str]) -> Agent:
+        """The agent of the viewer's tenant that a form names. Raises Unknown."""
+        return await store.read(lambda session: agent_of(session, viewer.tenant_id, form.get("agent", "")))
+
     @routes.post("/console/factory/deploy")
     async def deploy(request: Request) -> Response:
         viewer, form = await door.change(request, FACTORY)
-        row = await store.read(lambda session: agent_of(session, viewer.tenant_id, form.get("agent", "")))
+        row = await named(viewer, form)
         # No model: the engine is stopped.
         await fleet.deploy(AgentId(row.id), form.get("model") or None, viewer.actor)
         return _back_to(row.id)
@@ -78,7 +85,7 @@ def factory_routes(
     async def halt(request: Request) -> Response:
         """Drains it, or pauses its work for pools, or ends that: wanted at once, done as the fleet says."""
         viewer, form = await door.change(request, FACTORY)
-        row = await store.read(lambda session: agent_of(session, viewer.tenant_id, form.get("agent", "")))
+        row = await named(viewer, form)
         agent_id, what = AgentId(row.id), form.get("what", "")
         if what in ("drain", "resume"):
             await fleet.set_drained(agent_id, viewer.actor, drained=what == "drain")
@@ -92,7 +99,7 @@ def factory_routes(
     async def limit(request: Request) -> Response:
         """When and how hot its cards may work for pools: the form's values in place of what was."""
         viewer, form = await door.change(request, FACTORY)
-        row = await store.read(lambda session: agent_of(session, viewer.tenant_id, form.get("agent", "")))
+        row = await named(viewer, form)
         celsius, watts = _whole(form, "max_celsius"), _whole(form, "max_watts")
         hours = [line for line in form.get("hours", "").splitlines() if line.strip()]
         await fleet.set_pool_limits(

@@ -1,4 +1,4 @@
-"""A page's stream as an answer: who may look is asked before it begins, and again while it goes on."""
+"""A page's stream as an answer: who may look is asked again while it goes on."""
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -6,13 +6,19 @@ from fastapi.responses import StreamingResponse
 from control_plane.console.door import Door, NotSignedIn, Refused
 from control_plane.console.feed import Feeds, Render, TooManyStreams
 from control_plane.console.pages import Page
+from control_plane.console.viewer import Viewer
 
 
-async def live_answer(
-    request: Request, door: Door, feeds: Feeds, page: Page, key: tuple[str, ...], render: Render
+def live_answer(
+    request: Request,
+    viewer: Viewer,
+    door: Door,
+    feeds: Feeds,
+    page: Page,
+    key: tuple[str, ...],
+    render: Render,
 ) -> Response:
-    """`key` as in `Feeds.stream`. Raises NotSignedIn, or Refused where the page is not the viewer's."""
-    viewer = await door.viewer(request, page)
+    """`viewer`: as the door let them in to this page. `key` as in `Feeds.stream`."""
 
     async def is_good() -> bool:
         try:

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
-from sqlmodel import Session
 
-from control_plane.access import Principal, Unknown, page_principal
+from control_plane.access import Principal, page_principal
 from control_plane.api import find_call
 from control_plane.catalogue import AUTO
 from control_plane.console.door import Door, Refused
@@ -70,14 +69,7 @@ def try_it_routes(parts: "ConsoleParts", door: Door, rendering: Rendering) -> AP
     async def figures(request: Request, call_id: str) -> Response:
         """Where a call was served and what it took: a piece of the page. 202 until it is settled."""
         viewer = await door.viewer(request, TRY_IT)
-
-        def query(session: Session) -> Any:
-            row, _ = find_call(session, call_id)
-            if row.call.tenant_id != viewer.tenant_id:
-                raise Unknown("call", call_id)
-            return row
-
-        row = await store.read(query)
+        row, _ = await store.read(lambda session: find_call(session, call_id, tenant_id=viewer.tenant_id))
         if row.call.outcome == CallOutcome.RUNNING:
             return Response(status_code=202)
         return HTMLResponse(rendering.part("try/figures.html", row=row))

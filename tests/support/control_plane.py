@@ -17,6 +17,11 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 
 
+DAALU = (sys.executable, "-c", "from control_plane.cli import main; main()")
+# With Ctrl-C's signal as a terminal gives it, also where tests run in a background that ignores it.
+INTERRUPTIBLE_DAALU = ("env", "--default-signal=INT", *DAALU)
+
+
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
     data: Path
@@ -49,7 +54,7 @@ class ControlPlane:
 
 def daalu(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-c", "from control_plane.cli import main; main()", *arguments],
+        [*DAALU, *arguments],
         env=os.environ | environment,
         capture_output=True,
         text=True,
@@ -82,8 +87,7 @@ def serving(plane: ControlPlane, *flags: str) -> Iterator["subprocess.Popen[byte
     log = plane.data / "serve.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from control_plane.cli import main; main()",
-             "serve", "--data", str(plane.data), *flags],
+            [*DAALU, "serve", "--data", str(plane.data), *flags],
             stdout=output, stderr=output,
         )  # fmt: skip
     try:

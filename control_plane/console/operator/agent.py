@@ -79,10 +79,10 @@ def agent_page_routes(parts: "ConsoleParts", door: Door, rendering: Rendering, f
 
     @routes.get("/console/live/operator/agents/{agent}")
     async def live(request: Request, agent: str) -> Response:
-        await door.viewer(request, OPERATOR_HOME)
+        viewer = await door.viewer(request, OPERATOR_HOME)
         row, _ = await found(agent)
         key = ("operator", "agent", row.id)
-        return await live_answer(request, door, feeds, OPERATOR_HOME, key, renderer(row.id))
+        return live_answer(request, viewer, door, feeds, OPERATOR_HOME, key, renderer(row.id))
 
     async def set_drained(request: Request, agent_id: str, *, drained: bool) -> Response:
         viewer, _ = await door.change(request, OPERATOR_HOME)

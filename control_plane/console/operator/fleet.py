@@ -46,7 +46,8 @@ def fleet_page_routes(parts: "ConsoleParts", door: Door, rendering: Rendering, f
 
     @routes.get("/console/live/operator")
     async def live(request: Request) -> Response:
-        return await live_answer(request, door, feeds, OPERATOR_HOME, ("operator", "fleet"), render)
+        viewer = await door.viewer(request, OPERATOR_HOME)
+        return live_answer(request, viewer, door, feeds, OPERATOR_HOME, ("operator", "fleet"), render)
 
     return routes
 

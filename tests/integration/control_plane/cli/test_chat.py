@@ -6,18 +6,16 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
 import httpx2
 import pytest
 
+from tests.support.control_plane import INTERRUPTIBLE_DAALU
 from tests.support.usage_world import COMPLETION, MODEL, SLOWLY, UsageWorld, usage_world
 
 PATIENCE_S = 60.0
-# With Ctrl-C's signal as a terminal gives it, also where these tests run in a background that ignores it.
-DAALU = ["env", "--default-signal=INT", sys.executable, "-c", "from control_plane.cli import main; main()"]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +53,8 @@ def test_an_answer_goes_to_the_output_and_where_it_came_from_beside_it(world: Us
 def test_an_own_cards_answer_is_free_and_the_figures_are_json_for_programs(world: UsageWorld) -> None:
     arguments = ("chat", "--model", MODEL, "--purpose", "coding", "--max-tokens", "16", "--json")
     result = subprocess.run(
-        [*DAALU, *arguments], input="piped in", capture_output=True, text=True, timeout=PATIENCE_S,
-        env=_environment(world, "owner"), check=False,
+        [*INTERRUPTIBLE_DAALU, *arguments], input="piped in", capture_output=True, text=True,
+        timeout=PATIENCE_S, env=_environment(world, "owner"), check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
@@ -93,7 +91,9 @@ def test_without_a_key_it_says_how_to_have_one(world: UsageWorld) -> None:
 def test_ctrl_c_stops_one_answer_and_the_conversation_goes_on(world: UsageWorld) -> None:
     ours, theirs = pty.openpty()
     environment = _environment(world, "owner") | {"TERM": "dumb"}
-    process = subprocess.Popen([*DAALU, "chat"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    process = subprocess.Popen(
+        [*INTERRUPTIBLE_DAALU, "chat"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
     os.close(theirs)
     seen = b""
 

@@ -4,12 +4,18 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.control_plane import ControlPlane, daalu, free_ports, initialised, serving
+from tests.support.control_plane import (
+    INTERRUPTIBLE_DAALU,
+    ControlPlane,
+    daalu,
+    free_ports,
+    initialised,
+    serving,
+)
 
 
 @pytest.fixture(scope="module")
@@ -133,15 +139,7 @@ def test_a_certificate_that_is_none_is_told_as_such(tmp_path_factory: pytest.Tem
 def test_an_interrupted_command_ends_with_130(plane: ControlPlane) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        command = [
-            "env",
-            "--default-signal=INT",
-            sys.executable,
-            "-c",
-            "from control_plane.cli import main; main()",
-            "tenants",
-            "list",
-        ]
+        command = [*INTERRUPTIBLE_DAALU, "tenants", "list"]
         process = subprocess.Popen(
             [*command, "--url", url, "--token", plane.token], stderr=subprocess.PIPE, text=True
         )

@@ -7,20 +7,16 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from control_plane.cli.fleet_page import COLUMNS
-from tests.support.control_plane import ControlPlane, initialised, serving
+from tests.support.control_plane import INTERRUPTIBLE_DAALU, ControlPlane, initialised, serving
 from tests.support.direct_agent import enrolled, wait_until_live
 
 SHOWN_TIMEOUT_S = 60
-
-# With Ctrl-C's signal as a terminal gives it, also where these tests run in a background that ignores it.
-DAALU = ["env", "--default-signal=INT", sys.executable, "-c", "from control_plane.cli import main; main()"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +56,7 @@ def test_top_as_json_is_of_one_tenant_or_of_all(plane: ControlPlane) -> None:
 
 def test_top_on_a_terminal_follows_until_ctrl_c(plane: ControlPlane) -> None:
     ours, theirs = pty.openpty()
-    command = [*DAALU, "top", "--every", "0.5"]
+    command = [*INTERRUPTIBLE_DAALU, "top", "--every", "0.5"]
     environment = os.environ | {"DAALU_DATA": str(plane.data), "TERM": "xterm", "COLUMNS": "160"}
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
@@ -87,7 +83,7 @@ def test_watching_ends_when_what_is_waited_for_is_so(plane: ControlPlane) -> Non
 
 
 def test_watching_tells_a_change_and_gives_up_in_time(plane: ControlPlane) -> None:
-    command = [*DAALU, "agents", "watch", "alpha"]
+    command = [*INTERRUPTIBLE_DAALU, "agents", "watch", "alpha"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | {"DAALU_DATA": str(plane.data)}
     )
